@@ -1,0 +1,71 @@
+# Shinchoku asks for two things: make, and Python 3.11 or newer.
+# `make run PORT=9000` takes another port, `make test PYTEST_ARGS='-k feed'` other tests, PYTHON=… another Python.
+
+PYTHON      ?= python3
+PORT        ?= 8000
+PYTEST_ARGS ?= -n auto
+LOCK_ARGS   ?=
+
+bin := .venv/bin
+pip := $(bin)/python -m pip --disable-pip-version-check --quiet
+
+# An environment is good for one set of locks in one place, so its stamp is named after both:
+# a changed lock, a moved folder or a copied one installs anew, and anything else does not.
+stamp := .venv/ready-$(shell { pwd; cat pyproject.toml requirements.lock requirements-dev.lock; } | cksum | tr ' ' '-')
+
+.PHONY: help run test check format lock clean
+.DEFAULT_GOAL := help
+
+help:  ## list what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1:\2/p' Makefile | awk -F: '{ printf "%-12s %s\n", $$1, $$2 }'
+
+run: $(stamp)  ## install what the service needs, bring the database up to date and serve on PORT (8000)
+	@$(bin)/shinchoku migrate
+	@exec $(bin)/shinchoku serve --host 127.0.0.1 --port $(PORT)
+
+test: $(stamp)-dev  ## run the whole test suite (PYTEST_ARGS, by default one process per core)
+	@$(bin)/python -m pytest $(PYTEST_ARGS)
+
+check: $(stamp)-dev  ## lint, formatting and types
+	@$(bin)/python -m ruff check
+	@$(bin)/python -m ruff format --check
+	@$(bin)/python -m mypy
+
+format: $(stamp)-dev  ## put code and imports into the one form that `make check` expects
+	@$(bin)/python -m ruff check --fix
+	@$(bin)/python -m ruff format
+
+lock: $(bin)/pip  ## write the lock files anew from pyproject.toml (LOCK_ARGS=--upgrade takes newer versions)
+	@$(bin)/python -c 'import uv' 2>/dev/null || $(pip) install uv
+	@$(bin)/python -m uv pip compile --quiet pyproject.toml --group build -o requirements.lock $(lock)
+	@$(bin)/python -m uv pip compile --quiet pyproject.toml --group build --group dev -c requirements.lock \
+	    -o requirements-dev.lock $(lock)
+
+# One lock for every platform and Python that may run this: versions and hashes, and no address to fetch them from.
+lock := --universal --python-version 3.11 --only-binary :all: --generate-hashes --no-annotate \
+        --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(LOCK_ARGS)
+
+clean:  ## remove the environment and every cache, but no data
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(bin)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "Shinchoku needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1)."; \
+	    echo "If another is installed, name it: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; } >&2
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "'$(PYTHON)' cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv"; \
+	    exit 1; } >&2
+	@$(PYTHON) -m venv .venv
+
+# The locks carry the hash of every file and nothing is built, so that what runs is what was tested.
+$(stamp): | $(bin)/pip
+	@echo 'Installing what the service needs (once) …'
+	@$(pip) install --require-hashes --only-binary :all: -r requirements.lock
+	@$(pip) install --no-index --no-build-isolation --no-deps --editable .
+	@rm -f .venv/ready-* && touch $@
+
+$(stamp)-dev: | $(stamp)
+	@echo 'Installing what the tests need (once) …'
+	@$(pip) install --require-hashes --only-binary :all: -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,1 @@
+"""Shinchoku (進捗): how public plans are really going, as an open REST API."""

@@ -1,0 +1,99 @@
+"""Who may write: an editor within their municipality, an admin everywhere. Reading is open."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+from sqlmodel import Session
+
+from app.changes import hold
+from app.kit import keys
+from app.kit.database import Writing
+from app.kit.errors import Forbidden, Unauthorized
+from app.kit.http import IfMatch, dumps, must_match, tag
+from app.kit.listing import Listing
+from app.models import API_KEY, Role, now
+from app.shapes import RowId
+
+# Shown in the OpenAPI text; the check is ours, so that its answers are problems like all others.
+bearer = HTTPBearer(auto_error=False, description="A key made by `shinchoku keys create`", scheme_name="key")
+
+
+@dataclass(frozen=True)
+class Writer:
+    """The holder of a valid key."""
+
+    role: str
+    municipality_code: str | None
+
+    def must_be_allowed(self, municipality_code: str) -> None:
+        if self.role != Role.ADMIN and municipality_code != self.municipality_code:
+            raise Forbidden(
+                f"このキーで書き込めるのは {self.municipality_code} のデータだけです。",
+                f"This key writes for municipality {self.municipality_code} only.",
+            )
+
+
+def writer(request: Request, session: Writing) -> Writer:
+    """The holder of the request's key, or 401."""
+    scheme, _, plain = request.headers.get("authorization", "").partition(" ")
+    key = keys.read(plain.strip()) if scheme.lower() == "bearer" else None
+    if key is None:
+        raise _unauthorized(
+            "Authorization: Bearer shk_… の形でキーを付けてください。",
+            "Send a key as Authorization: Bearer shk_…",
+        )
+    return authenticate(session, key)
+
+
+def authenticate(session: Session, key: keys.Key) -> Writer:
+    found = session.execute(sa.select(API_KEY).where(API_KEY.c.id == key.id)).one_or_none()
+    if found is None or not key.proves(found.secret_sha256):
+        raise _unauthorized("このキーは登録されていません。", "This key is not known.")
+    time = now()
+    if found.revoked_at is not None:
+        raise _unauthorized("このキーは取り消されています。", "This key has been revoked.")
+    if found.expires_at is not None and found.expires_at <= time:
+        raise _unauthorized("このキーの有効期限が切れています。", "This key has expired.")
+    if found.last_used_at is None or time - found.last_used_at > timedelta(hours=1):
+        session.execute(sa.update(API_KEY).where(API_KEY.c.id == key.id).values(last_used_at=time))
+    session.info["api_key_id"] = key.id
+    return Writer(found.role, found.municipality_code)
+
+
+def _unauthorized(ja: str, en: str) -> Unauthorized:
+    return Unauthorized(ja, en, headers={"WWW-Authenticate": 'Bearer realm="shinchoku"'})
+
+
+WriterKnown = Annotated[Writer, Depends(writer)]
+
+
+def row_to_change(
+    session: Session,
+    writer: Writer,
+    listing: Listing,
+    id: int,
+    its_plan: sa.Select[Any],
+    if_match: str | None,
+) -> dict[str, Any]:
+    """The row as it is now, its plan held, for a writer who may change it and has seen it as it is."""
+    hold(session, its_plan)
+    row = listing.one(session, id)
+    writer.must_be_allowed(row["municipality_code"])
+    must_match(if_match, tag(dumps(row)))
+    return row
+
+
+def changing(listing: Listing, its_plan: Callable[[int], sa.Select[Any]]) -> Callable[..., dict[str, Any]]:
+    """A dependency: the row in the path, ready to be changed."""
+
+    def dependency(
+        id: RowId, writer: WriterKnown, session: Writing, if_match: IfMatch = None
+    ) -> dict[str, Any]:
+        return row_to_change(session, writer, listing, id, its_plan(id), if_match)
+
+    return dependency

@@ -1,0 +1,446 @@
+"""The revision: every write passes through `save` or `remove`, is numbered, and is logged as one change.
+
+The promise, in one sentence: whoever has seen change n has seen every change before it, and the rows of this
+database are what its changes say.
+
+It holds because the numbers are taken from the one `feed` row as the last step of the writing transaction. The
+lock on that row lasts until the commit is visible, so nobody can see n + 1 before n; and a number that is
+rolled back is taken again, so there are no gaps. (A database sequence gives neither.)
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+import orjson
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, Field
+from sqlalchemy import event
+from sqlalchemy.orm import Session as AnySession
+from sqlmodel import Session
+
+from app.kit.database import Reading
+from app.kit.listing import Listing, PageQuery, no_such_row, page
+from app.models import (
+    CHANGE,
+    DOCUMENT,
+    DOCUMENT_KEY,
+    EVALUATION,
+    EVALUATION_KEY,
+    FEED,
+    MEASURE,
+    MEASURE_KEY,
+    PLAN,
+    PLAN_KEY,
+    SECTION,
+    SECTION_KEY,
+    Document,
+    Evaluation,
+    Measure,
+    Plan,
+    Row,
+    Section,
+    now,
+)
+from app.shapes import ListMetadata, PlanName, RowId
+
+router = APIRouter()
+
+T = TypeVar("T")
+
+CHUNK = 1_000  # rows a statement: stays below SQLite's limit of 32,766 variables
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A noun as the feed knows it."""
+
+    model: type[Row]
+    table: sa.Table
+    natural_key: tuple[str, ...]  # the columns that are unique together
+    record: sa.Select[
+        Any
+    ]  # its key, then the row as the feed tells it: parents by their keys, not by our ids
+    below: tuple[sa.Column[Any], ...] = ()  # the columns that point here: what goes when a row of this goes
+
+    @property
+    def name(self) -> str:
+        return self.table.name
+
+
+def _record(
+    table: sa.Table, key: sa.ColumnElement[str], source: sa.FromClause, **parents: Any
+) -> sa.Select[Any]:
+    ours = {"plan_id", "section_id", "measure_id", "document_id", "folded", "code_order", "content"}
+    ending = ("version", "created_at", "updated_at")
+    own = [column for column in table.columns if column.name not in {"id", *ours, *ending}]
+    named = [column.label(name) for name, column in parents.items()]
+    last = [table.c[name] for name in ending]
+    return sa.select(key.label("_key"), table.c.id, *named, *own, *last).select_from(source)
+
+
+_PLAN_OF_MEASURE = MEASURE.join(PLAN, MEASURE.c.plan_id == PLAN.c.id)
+
+# Parents before children.
+ENTITIES = {
+    entity.name: entity
+    for entity in (
+        Entity(
+            Plan,
+            PLAN,
+            ("slug",),
+            _record(PLAN, PLAN_KEY, PLAN),
+            below=(SECTION.c.plan_id, MEASURE.c.plan_id, DOCUMENT.c.plan_id),
+        ),
+        Entity(
+            Document,
+            DOCUMENT,
+            ("plan_id", "sha256"),
+            _record(DOCUMENT, DOCUMENT_KEY, DOCUMENT.join(PLAN), plan=PLAN.c.slug),
+        ),
+        Entity(
+            Section,
+            SECTION,
+            ("plan_id", "code"),
+            _record(SECTION, SECTION_KEY, SECTION.join(PLAN), plan=PLAN.c.slug),
+            below=(MEASURE.c.section_id,),
+        ),
+        Entity(
+            Measure,
+            MEASURE,
+            ("plan_id", "code"),
+            _record(
+                MEASURE,
+                MEASURE_KEY,
+                _PLAN_OF_MEASURE.join(SECTION, MEASURE.c.section_id == SECTION.c.id),
+                plan=PLAN.c.slug,
+                section=SECTION.c.code,
+            ),
+            below=(EVALUATION.c.measure_id,),
+        ),
+        Entity(
+            Evaluation,
+            EVALUATION,
+            ("measure_id", "fiscal_year", "ordinal"),
+            _record(
+                EVALUATION,
+                EVALUATION_KEY,
+                EVALUATION.join(_PLAN_OF_MEASURE, EVALUATION.c.measure_id == MEASURE.c.id).outerjoin(
+                    DOCUMENT, EVALUATION.c.document_id == DOCUMENT.c.id
+                ),
+                plan=PLAN.c.slug,
+                measure_code=MEASURE.c.code,
+                document=DOCUMENT.c.sha256,
+            ),
+        ),
+    )
+}
+
+
+class Saved(NamedTuple):
+    """What came of saving rows: the id of each in the order given, and how many were what."""
+
+    ids: list[int]
+    created: int
+    updated: int
+    unchanged: int
+
+
+def save(session: Session, model: type[Row], rows: Sequence[Mapping[str, Any]]) -> Saved:
+    """Make each row so, whether its natural key exists yet or not, and log what really changed.
+
+    A row names the columns of its natural key, or its id if it has one, and whatever else is to be written. A
+    column that it leaves out keeps its value, or takes its default in a new row. The caller holds the plan (see
+    `hold`).
+    """
+    entity = ENTITIES[str(model.__tablename__)]
+    ids: list[int] = []
+    created = updated = 0
+    names = ("id",) if rows and "id" in rows[0] else entity.natural_key
+    for chunk in _chunks(rows):
+        known = _known(session, entity, names, chunk)
+        fresh: list[dict[str, Any]] = []
+        changed: list[dict[str, Any]] = []
+        found: list[int | None] = []
+        for row in chunk:
+            before = known.get(tuple(row[name] for name in names))
+            whole = {**(_defaults(model) if before is None else before), **row}
+            whole |= model.derived(whole)
+            if before is None:
+                fresh.append(whole)
+            elif whole != before:
+                changed.append(whole)
+            found.append(before["id"] if before else None)
+        given = iter(_insert(session, entity, fresh))
+        _update(session, entity, changed)
+        ids += [next(given) if id is None else id for id in found]
+        created += len(fresh)
+        updated += len(changed)
+    return Saved(ids, created, updated, len(rows) - created - updated)
+
+
+def remove(session: Session, model: type[Row], ids: Sequence[int]) -> None:
+    """Remove rows and all that stands below them, children first, and log each."""
+    entity = ENTITIES[str(model.__tablename__)]
+    for chunk in _chunks(ids):
+        for column in entity.below:
+            child = ENTITIES[column.table.name]
+            remove(
+                session,
+                child.model,
+                session.scalars(sa.select(child.table.c.id).where(column.in_(chunk))).all(),
+            )
+        _log(session, entity, "delete", chunk)
+        session.execute(sa.delete(entity.table).where(entity.table.c.id.in_(chunk)))
+
+
+def hold(session: Session, plan_ids: sa.Select[Any]) -> None:
+    """Be the only writer of these plans until the transaction ends.
+
+    The plan is the unit of writing: its rows, the next free ordinal and its rating scale cannot change under
+    the holder's hands. Plans are taken in the order of their ids, so that two writers never wait for each
+    other. (SQLite has one writer at a time anyway.)
+    """
+    session.execute(
+        sa.select(PLAN.c.id).where(PLAN.c.id.in_(plan_ids)).order_by(PLAN.c.id).with_for_update()
+    ).all()
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), CHUNK):
+        yield items[start : start + CHUNK]
+
+
+@cache
+def _blank(model: type[Row]) -> tuple[tuple[str, Any], ...]:
+    return tuple(
+        (name, field)
+        for name, field in model.model_fields.items()
+        if not field.is_required() and name != "id"
+    )
+
+
+def _defaults(model: type[Row]) -> dict[str, Any]:
+    return {name: field.get_default(call_default_factory=True) for name, field in _blank(model)}
+
+
+def _known(
+    session: Session, entity: Entity, names: Sequence[str], rows: Sequence[Mapping[str, Any]]
+) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The rows that are there already, by what names them."""
+    wanted = [tuple(row[name] for name in names) for row in rows]
+    there = sa.select(entity.table).where(sa.tuple_(*(entity.table.c[name] for name in names)).in_(wanted))
+    return {tuple(row[name] for name in names): dict(row) for row in session.execute(there).mappings()}
+
+
+def _insert(session: Session, entity: Entity, rows: Sequence[dict[str, Any]]) -> list[int]:
+    if not rows:
+        return []
+    time = now()
+    statement = sa.insert(entity.table).returning(entity.table.c.id, sort_by_parameter_order=True)
+    values = [row | {"version": 1, "created_at": time, "updated_at": time} for row in rows]
+    ids = list(session.scalars(statement, values))
+    _outlive(session, entity, ids)
+    _log(session, entity, "create", ids)
+    return ids
+
+
+def _outlive(session: Session, entity: Entity, ids: Sequence[int]) -> None:
+    """A key that was removed and is made again counts on from its last version: a version never means two things."""
+    keys = entity.record.with_only_columns(entity.record.selected_columns["_key"], entity.table.c.id)
+    key_of = dict(session.execute(keys.where(entity.table.c.id.in_(ids))))
+    graves = session.execute(
+        sa.select(CHANGE.c.key, sa.func.max(CHANGE.c.version))
+        .where(CHANGE.c.op == "delete", CHANGE.c.entity == entity.name, CHANGE.c.key.in_(key_of))
+        .group_by(CHANGE.c.key)
+    )
+    for key, version in graves.all():
+        session.execute(
+            sa.update(entity.table).where(entity.table.c.id == key_of[key]).values(version=version + 1)
+        )
+
+
+def _update(session: Session, entity: Entity, rows: Sequence[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    time = now()
+    fixed = {"id", "created_at", *entity.natural_key}
+    statement = sa.update(entity.table).where(entity.table.c.id == sa.bindparam("_id"))
+    statement = statement.values({name: sa.bindparam(name) for name in rows[0] if name not in fixed})
+    session.execute(
+        statement,
+        [
+            {name: value for name, value in row.items() if name not in fixed}
+            | {"_id": row["id"], "version": row["version"] + 1, "updated_at": time}
+            for row in rows
+        ],
+    )
+    _log(session, entity, "update", [row["id"] for row in rows])
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The log
+
+
+def _log(session: Session, entity: Entity, op: str, ids: Sequence[int]) -> None:
+    """Note what these rows are now. The notes get their numbers when the transaction commits."""
+    at = now()
+    notes = session.info.setdefault("changes", [])
+    records = session.execute(
+        entity.record.where(entity.table.c.id.in_(ids)).order_by(entity.table.c.id)
+    ).mappings()
+    for record in records:
+        data = dict(record)
+        notes.append(
+            {
+                "entity": entity.name,
+                "entity_id": data["id"],
+                "key": data.pop("_key"),
+                "op": op,
+                "version": data["version"] + (op == "delete"),
+                "at": at,
+                "api_key_id": session.info.get("api_key_id"),
+                "data": None if op == "delete" else orjson.dumps(data, option=orjson.OPT_UTC_Z).decode(),
+            }
+        )
+
+
+@event.listens_for(AnySession, "before_commit")
+def _number(session: AnySession) -> None:
+    """The last step of every transaction that changed something: take the numbers, write the log."""
+    notes = session.info.pop("changes", [])
+    if not notes:
+        return
+    taken = sa.update(FEED).values(seq=FEED.c.seq + len(notes)).returning(FEED.c.seq)
+    last = session.execute(taken).scalar_one()
+    for seq, note in enumerate(notes, last - len(notes) + 1):
+        note["seq"] = seq
+    session.execute(sa.insert(CHANGE), notes)
+
+
+@event.listens_for(AnySession, "after_rollback")
+def _forget(session: AnySession) -> None:
+    session.info.pop("changes", None)
+
+
+class Revision(NamedTuple):
+    """Where this database stands: after `seq` changes, in the life named `epoch`."""
+
+    epoch: str
+    seq: int
+
+    @property
+    def etag(self) -> str:
+        """The tag of an answer that is a function of its request and the revision."""
+        return f'"{self.epoch[:8]}-{self.seq}"'
+
+
+def revision(session: Reading) -> Revision:
+    return Revision(*session.execute(sa.select(FEED.c.epoch, FEED.c.seq)).one())
+
+
+RevisionRead = Annotated[Revision, Depends(revision)]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# History
+
+
+class Version(BaseModel):
+    seq: Annotated[int, Field(ge=1, description="Number of the change in this database (変更番号)")]
+    entity: Annotated[str, Field(description="Which noun (種類)", examples=["evaluation"])]
+    key: Annotated[
+        str, Field(description="Natural key (自然キー)", examples=["fujimi-yumetsunagu/4-2-1/2017/3"])
+    ]
+    op: Annotated[Literal["create", "update", "delete"], Field(description="What happened (操作)")]
+    version: Annotated[int, Field(ge=1, description="The row's version after it (版)")]
+    at: Annotated[
+        datetime, Field(description="When, UTC. The order is that of `seq`, not of the clock (日時)")
+    ]
+    by: Annotated[
+        str | None, Field(description="Id of the key that wrote it; null for the command line (キーの番号)")
+    ]
+    data: Annotated[
+        dict[str, Any] | None,
+        Field(description="The row after it, its parents named by their keys; null when removed (データ)"),
+    ]
+
+
+class VersionPage(BaseModel):
+    metadata: ListMetadata
+    results: list[Version]
+
+
+def _written(row: dict[str, Any]) -> dict[str, Any]:
+    return row if row["data"] is None else row | {"data": orjson.Fragment(row["data"])}
+
+
+HISTORY = Listing(
+    source=CHANGE,
+    columns={
+        **{name: CHANGE.c[name] for name in ("seq", "entity", "key", "op", "version", "at")},
+        "by": CHANGE.c.api_key_id,
+        "data": CHANGE.c.data,
+    },
+    sorts={"seq": CHANGE.c.seq},
+    order="-seq",
+    unique="seq",
+    finish=_written,
+)
+
+
+def _history(
+    request: Request,
+    session: Session,
+    query: PageQuery,
+    revision: Revision,
+    entity: str,
+    which: sa.ColumnElement[bool],
+) -> Response:
+    of_row = [CHANGE.c.entity == entity, which]
+    if not session.scalar(sa.select(sa.exists().where(*of_row))):
+        raise no_such_row(entity)
+    return page(request, session, HISTORY, of_row, query, revision)
+
+
+HISTORY_TEXT = (
+    "変更履歴: its versions, newest first; also of a row that has been removed, under the id it had."
+)
+
+
+@router.get("/plans/{id}/history", response_model=VersionPage, tags=["plans"], description=HISTORY_TEXT)
+def read_plan_history(
+    request: Request,
+    id: PlanName,
+    query: Annotated[PageQuery, Query()],
+    session: Reading,
+    revision: RevisionRead,
+) -> Response:
+    which = CHANGE.c.entity_id == int(id) if id.isdigit() else CHANGE.c.key == id
+    return _history(request, session, query, revision, "plan", which)
+
+
+def _history_of(entity: str) -> Any:
+    def read_history(
+        request: Request,
+        id: RowId,
+        query: Annotated[PageQuery, Query()],
+        session: Reading,
+        revision: RevisionRead,
+    ) -> Response:
+        return _history(request, session, query, revision, entity, CHANGE.c.entity_id == id)
+
+    return read_history
+
+
+for _entity in ("section", "measure", "evaluation", "document"):
+    router.get(
+        f"/{_entity}s/{{id}}/history",
+        response_model=VersionPage,
+        name=f"read_{_entity}_history",
+        tags=[f"{_entity}s"],
+        description=HISTORY_TEXT,
+    )(_history_of(_entity))

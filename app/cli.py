@@ -1,0 +1,248 @@
+"""The `shinchoku` command: serve, migrate, import, keys."""
+
+import argparse
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+import uvicorn
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+from sqlmodel import Session
+
+from app import municipalities
+from app.changes import revision
+from app.documents.importing import Refused, Told, import_document
+from app.kit import keys, logs, migrations
+from app.kit.database import Database
+from app.kit.errors import Problem
+from app.kit.settings import Settings
+from app.models import API_KEY, Role, now
+
+
+class Stop(Exception):
+    """Something is wrong that the person at the terminal can put right."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        settings = Settings()
+        run: Callable[[argparse.Namespace, Settings], None] = options.run
+        run(options, settings)
+    except Stop as stop:
+        print(f"shinchoku: {stop}", file=sys.stderr)
+        return 1
+    except ValidationError as error:
+        for found in error.errors():
+            name = "SHINCHOKU_" + "_".join(str(step) for step in found["loc"]).upper()
+            print(f"shinchoku: {name}: {found['msg']}", file=sys.stderr)
+        return 2
+    except sa.exc.OperationalError as error:
+        print(f"shinchoku: the database cannot be used: {error.orig}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="shinchoku", description="Open, queryable progress of public plans (進捗)"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser(
+        "serve", help="answer over HTTP; an empty database is filled with the seed first"
+    )
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument("--workers", type=int, default=1, help="processes that answer side by side")
+    serve.set_defaults(run=_serve)
+
+    migrate = commands.add_parser("migrate", help="bring the database to its newest form")
+    migrate.set_defaults(run=_migrate)
+
+    importing = commands.add_parser(
+        "import", help="read a document; what it does not say stands in a .toml beside it"
+    )
+    importing.add_argument("file", type=Path)
+    importing.add_argument("--plan", help="slug of the plan")
+    importing.add_argument("--municipality-code", help="to make a plan that does not exist yet")
+    importing.add_argument("--municipality", help="its name")
+    importing.add_argument("--encoding", help="when it is not recognised, such as cp932")
+    importing.set_defaults(run=_import)
+
+    about_keys = commands.add_parser("keys", help="who may write").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    create = about_keys.add_parser("create", help="make a key; it is shown once, alone on the last line")
+    create.add_argument("--name", required=True, help="whose key it is, such as a department")
+    create.add_argument("--role", choices=[role.value for role in Role], required=True)
+    create.add_argument("--municipality", help="municipality code; an editor writes only there")
+    create.add_argument(
+        "--expires", type=date.fromisoformat, help="last day on which it is valid (UTC), YYYY-MM-DD"
+    )
+    create.set_defaults(run=_create_key)
+    about_keys.add_parser("list", help="all keys, without their secrets").set_defaults(run=_list_keys)
+    revoke = about_keys.add_parser("revoke", help="end a key at once")
+    revoke.add_argument("id", help="as `keys list` shows it: the eight characters after shk_")
+    revoke.set_defaults(run=_revoke_key)
+    return parser
+
+
+def _database(settings: Settings) -> Database:
+    return Database(settings.database_url, settings.pool_size, settings.busy_timeout)
+
+
+def _migrated(settings: Settings) -> Database:
+    database = _database(settings)
+    with database.reading() as session:
+        if migrations.current(session) != migrations.newest():
+            raise Stop("the database is not in its newest form; run: shinchoku migrate")
+    return database
+
+
+# ---------------------------------------------------------------------------------------------------------
+
+
+def _serve(options: argparse.Namespace, settings: Settings) -> None:
+    database = _migrated(settings)
+    with database.writing() as session:
+        # A database that has seen a change is not empty, even if all was removed again.
+        if settings.seed and revision(session).seq == 0:
+            _import_file(session, settings.seed, Told(**beside(settings.seed)))
+    database.engine.dispose()
+    uvicorn.run(
+        "app.main:create_app",
+        factory=True,
+        host=options.host,
+        port=options.port,
+        workers=options.workers,
+        loop="uvloop" if os.name == "posix" else "asyncio",
+        access_log=False,
+        log_config=logs.configuration(settings.log_level),
+        server_header=False,
+        timeout_graceful_shutdown=30,
+    )
+
+
+def _migrate(options: argparse.Namespace, settings: Settings) -> None:
+    database = _database(settings)
+    migrations.upgrade(database)
+    print(f"The database is in its newest form ({migrations.newest()}).")
+
+
+def _import(options: argparse.Namespace, settings: Settings) -> None:
+    given = {
+        name: getattr(options, name)
+        for name in ("plan", "municipality_code", "municipality", "encoding")
+        if getattr(options, name) is not None
+    }
+    try:
+        told = Told(**(beside(options.file) | given))
+    except ValidationError as error:
+        raise Stop("; ".join(f"{found['loc'][0]}: {found['msg']}" for found in error.errors())) from None
+    with _migrated(settings).writing() as session:
+        report = _import_file(session, options.file, told)
+    print(f"{report['title']}")
+    for what in ("created", "updated", "unchanged"):
+        print(
+            f"  {what:9}",
+            ", ".join(f"{count} {entity}" for entity, count in report[what].items() if count) or "-",
+        )
+    for kind, codes in report["measures"].items():
+        if codes:
+            print(f"  measures {kind}: {', '.join(codes)}")
+    for warning in report["warnings"]:
+        print(f"  {warning['ja']} {warning['en']}")
+
+
+def _import_file(session: Session, file: Path, told: Told) -> dict[str, Any]:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise Stop(f"{file} cannot be read: {error.strerror}") from None
+    try:
+        return import_document(session, content, file.name, told)
+    except Refused as refused:
+        lines = [f"{len(refused.unclear)} places of {file.name} were not understood; nothing was written"]
+        for unclear in refused.unclear:
+            place = ", ".join(
+                f"{name} {value}"
+                for name, value in (("line", unclear.line), ("column", unclear.column))
+                if value
+            )
+            lines.append(f"  {place}: {unclear.ja} {unclear.en} [{unclear.text}]")
+        raise Stop("\n".join(lines)) from None
+    except Problem as problem:
+        raise Stop("\n  ".join(f"{found.says.ja} {found.says.en}" for found in problem.findings)) from None
+
+
+def beside(file: Path) -> dict[str, str]:
+    notes = file.with_suffix(".toml")
+    return tomllib.loads(notes.read_text("utf-8")) if notes.exists() else {}
+
+
+# ---------------------------------------------------------------------------------------------------------
+
+
+def _create_key(options: argparse.Namespace, settings: Settings) -> None:
+    code = None
+    if options.municipality:
+        try:
+            code = municipalities.complete(options.municipality)
+        except PydanticCustomError as error:
+            raise Stop(error.message()) from None
+    if options.role == Role.EDITOR and code is None:
+        raise Stop("an editor needs --municipality: the code of the municipality it writes for")
+    key = keys.make()
+    with _migrated(settings).writing() as session:
+        session.execute(
+            sa.insert(API_KEY).values(
+                id=key.id,
+                name=options.name,
+                role=options.role,
+                municipality_code=code,
+                secret_sha256=key.sha256,
+                created_at=now(),
+                expires_at=options.expires and datetime.combine(options.expires, time.max, UTC),
+            )
+        )
+    print("Keep this key safe: it is shown only now.", file=sys.stderr)
+    print(key.plain)
+
+
+def _list_keys(options: argparse.Namespace, settings: Settings) -> None:
+    with _migrated(settings).reading() as session:
+        rows = session.execute(sa.select(API_KEY).order_by(API_KEY.c.created_at)).all()
+    print("id        role    municipality  created     last used   state    name")
+    for row in rows:
+        state = (
+            "revoked"
+            if row.revoked_at
+            else "expired"
+            if row.expires_at and row.expires_at <= now()
+            else "valid"
+        )
+        used = f"{row.last_used_at:%Y-%m-%d}" if row.last_used_at else "-"
+        where = row.municipality_code or "-"
+        made = f"{row.created_at:%Y-%m-%d}"
+        print(f"{row.id}  {row.role:6}  {where:12}  {made}  {used:10}  {state:7}  {row.name}")
+
+
+def _revoke_key(options: argparse.Namespace, settings: Settings) -> None:
+    id = options.id.removeprefix("shk_")[:8]
+    with _migrated(settings).writing() as session:
+        live = (API_KEY.c.id == id) & API_KEY.c.revoked_at.is_(None)
+        if session.scalar(sa.select(sa.exists().where(live))) is False:
+            raise Stop(f"there is no valid key {id}")
+        session.execute(sa.update(API_KEY).where(live).values(revoked_at=now()))
+    print(f"The key {id} is no longer accepted.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

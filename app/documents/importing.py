@@ -1,0 +1,266 @@
+"""From a recognised table to rows: all of it or nothing, and twice is once."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import PurePath
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict
+from sqlmodel import Session
+
+from app import plans
+from app.changes import Saved, hold, save
+from app.documents.reading import Problem as Unclear
+from app.documents.reading import Unreadable, read
+from app.documents.recognising import Recognised, recognise
+from app.kit.errors import Finding, Invalid, Say
+from app.models import (
+    DOCUMENT,
+    MEASURE,
+    PLAN,
+    SECTION,
+    Document,
+    Evaluation,
+    Label,
+    Measure,
+    Plan,
+    Section,
+    Slug,
+)
+from app.municipalities import MunicipalityCode
+
+MEDIA_TYPES = {".txt": "text/tab-separated-values", ".tsv": "text/tab-separated-values"}
+
+
+class Told(BaseModel):
+    """What a document does not say about itself: given beside it, as `seed/fujimi-h29.toml` does."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    plan: Slug
+    municipality_code: MunicipalityCode | None = None
+    municipality: Label | None = None
+    encoding: str | None = None
+
+
+class Refused(Invalid):
+    """A document with lines that were not understood. Nothing of it was written."""
+
+    def __init__(self, unclear: Iterable[Unclear]) -> None:
+        self.unclear = list(unclear)
+        super().__init__(*(Finding(Say(each.ja, each.en)) for each in self.unclear))
+
+
+def import_document(session: Session, content: bytes, name: str, told: Told) -> dict[str, Any]:
+    """Write what the document says and tell what came of it. The transaction is the caller's."""
+    try:
+        sheet = read(content, told.encoding)
+    except Unreadable as unreadable:
+        raise Refused([unreadable.problem]) from None
+    table = recognise(sheet)
+    if table.problems:
+        raise Refused(table.problems)
+
+    plan, made = _plan(session, table, told)
+    before = dict(
+        session.execute(sa.select(MEASURE.c.code, MEASURE.c.title).where(MEASURE.c.plan_id == plan)).all()
+    )
+    titles = {row.code: row.title for row in table.evaluations}
+    renamed = [code for code in titles if before.get(code, titles[code]) != titles[code]]
+    if renamed:
+        raise _renamed(before, titles, renamed)
+    codes = list(dict.fromkeys(row.rating for row in table.evaluations if row.rating is not None))
+    joined = plans.admit_ratings(session, plan, codes) if not made.created else codes
+    warnings = [
+        {
+            "ja": f"評価 {code} を評価区分に加えました。意味は資料にないため、空欄です。",
+            "en": f"The rating {code} joined the plan's scale. The document does not say what it means.",
+        }
+        for code in joined
+    ]
+    report = {
+        "title": table.title,
+        "subtitle": table.subtitle,
+        "fiscal_years": table.fiscal_years,
+        "rows": len(table.evaluations),
+        "mapping": table.mapping,
+        "warnings": warnings,
+    }
+    document = _document(session, plan, content, name, sheet.encoding, table, report)
+    sections = _sections(session, plan, table)
+    measures = _measures(session, plan, table)
+    evaluations = _evaluations(session, plan, document.ids[0], table)
+    counts = {
+        "plan": made,
+        "document": document,
+        "section": sections,
+        "measure": measures,
+        "evaluation": evaluations,
+    }
+    return {
+        "document": document.ids[0],
+        **report,
+        **{
+            what: {entity: getattr(saved, what) for entity, saved in counts.items()}
+            for what in ("created", "updated", "unchanged")
+        },
+        "measures": {
+            "new": [code for code in titles if code not in before],
+            "missing": [code for code in before if code not in titles],
+            "renamed": renamed,
+        },
+    }
+
+
+def _plan(session: Session, table: Recognised, told: Told) -> tuple[int, Saved]:
+    which = PLAN.c.slug == told.plan
+    hold(session, sa.select(PLAN.c.id).where(which))
+    plan = session.scalar(sa.select(PLAN.c.id).where(which))
+    if plan is not None:
+        return plan, Saved([plan], 0, 0, 1)
+    if told.municipality_code is None or told.municipality is None:
+        raise Invalid(
+            Finding(
+                Say(
+                    f"計画 {told.plan} はまだありません。作成するには municipality_code と municipality が必要です。",
+                    f"There is no plan {told.plan} yet. To make it, tell municipality_code and municipality.",
+                ),
+                parameter="municipality_code",
+            )
+        )
+    codes = dict.fromkeys(row.rating for row in table.evaluations if row.rating is not None)
+    made = save(
+        session,
+        Plan,
+        [
+            {
+                "slug": told.plan,
+                "title": table.title,
+                "municipality_code": told.municipality_code,
+                "municipality": told.municipality,
+                "ratings": plans.in_usual_order(
+                    [{"code": code, "label": None, "description": None} for code in codes]
+                ),
+            }
+        ],
+    )
+    return made.ids[0], made
+
+
+def _document(
+    session: Session,
+    plan: int,
+    content: bytes,
+    name: str,
+    encoding: str,
+    table: Recognised,
+    report: dict[str, Any],
+) -> Saved:
+    sha256 = hashlib.sha256(content).hexdigest()
+    same = (DOCUMENT.c.plan_id == plan) & (DOCUMENT.c.sha256 == sha256)
+    if (there := session.scalar(sa.select(DOCUMENT.c.id).where(same))) is not None:
+        return Saved([there], 0, 0, 1)
+    row = {
+        "plan_id": plan,
+        "sha256": sha256,
+        "name": name,
+        "media_type": MEDIA_TYPES[PurePath(name).suffix.lower()],
+        "encoding": encoding,
+        "fiscal_year": table.fiscal_years[0] if len(table.fiscal_years) == 1 else None,
+        "size": len(content),
+        "report": report,
+        "content": content,
+    }
+    return save(session, Document, [row])
+
+
+def _sections(session: Session, plan: int, table: Recognised) -> Saved:
+    labels = {row.section_code: row.section_label for row in table.evaluations}
+    positions = _positions(session, SECTION, plan, labels)
+    return save(
+        session,
+        Section,
+        [
+            {"plan_id": plan, "code": code, "label": label, "position": positions[code]}
+            for code, label in labels.items()
+        ],
+    )
+
+
+def _measures(session: Session, plan: int, table: Recognised) -> Saved:
+    rows = {row.code: row for row in table.evaluations}
+    positions = _positions(session, MEASURE, plan, rows)
+    sections = _ids(session, SECTION, plan)
+    return save(
+        session,
+        Measure,
+        [
+            {
+                "plan_id": plan,
+                "code": code,
+                "section_id": sections[row.section_code],
+                "title": row.title,
+                "path": row.path,
+                "position": positions[code],
+            }
+            for code, row in rows.items()
+        ],
+    )
+
+
+def _evaluations(session: Session, plan: int, document: int, table: Recognised) -> Saved:
+    measures = _ids(session, MEASURE, plan)
+    return save(
+        session,
+        Evaluation,
+        [
+            {
+                "measure_id": measures[row.code],
+                "fiscal_year": row.fiscal_year,
+                "ordinal": row.ordinal,
+                "implementation": row.implementation,
+                "rating": row.rating,
+                "rating_printed": row.rating_printed,
+                "rationale": row.rationale,
+                "next_plan": row.next_plan,
+                "department": row.department,
+                "extra": row.extra,
+                "document_id": document,
+                "source_line": row.line,
+            }
+            for row in table.evaluations
+        ],
+    )
+
+
+def _ids(session: Session, table: sa.Table, plan: int) -> dict[str, int]:
+    return dict(session.execute(sa.select(table.c.code, table.c.id).where(table.c.plan_id == plan)))
+
+
+def _positions(session: Session, table: sa.Table, plan: int, codes: Iterable[str]) -> dict[str, int | None]:
+    """Where each stands in the plan: what is known keeps its place, what is new follows in the document's order."""
+    there = sa.select(table.c.code, table.c.position).where(table.c.plan_id == plan)
+    positions: dict[str, int | None] = dict(session.execute(there))
+    last = max((position for position in positions.values() if position is not None), default=0)
+    for code in codes:
+        if code not in positions:
+            last += 1
+            positions[code] = last
+    return positions
+
+
+def _renamed(before: dict[str, str], after: dict[str, str], codes: list[str]) -> Invalid:
+    return Invalid(
+        *(
+            Finding(
+                Say(
+                    f"施策 {code} の名称が「{before[code]}」から「{after[code]}」に変わっています。"
+                    "名称変更であれば、先に施策の名称を更新してください。",
+                    f"Measure {code} was called {before[code]!r} and is now {after[code]!r}. "
+                    "If it was renamed, change its title first.",
+                )
+            )
+            for code in codes
+        )
+    )

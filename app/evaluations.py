@@ -1,0 +1,286 @@
+"""年度評価: /evaluations"""
+
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+from sqlmodel import Session
+
+from app import fiscal_years
+from app.access import WriterKnown, changing
+from app.changes import RevisionRead, hold, remove, save
+from app.fiscal_years import FiscalYear, FiscalYearParameter
+from app.kit.database import Reading, Writing
+from app.kit.http import answer, created
+from app.kit.listing import LARGEST, Listing, Number, PageQuery, page
+from app.kit.text import terms
+from app.models import EVALUATION, EVALUATION_KEY, MEASURE, PLAN, SECTION, Code, Evaluation, EvaluationFields
+from app.plans import admit_ratings, no_parent, taken
+from app.shapes import Ending, Heading, InPlan, Partial, PlanSlug, RowId, Words, page_of, patched
+
+router = APIRouter(prefix="/evaluations", tags=["evaluations"])
+
+
+def _labelled(row: dict[str, Any]) -> dict[str, Any]:
+    row["fiscal_year_label"] = fiscal_years.label(row["fiscal_year"])
+    return row
+
+
+EVALUATIONS = Listing(
+    source=EVALUATION.join(MEASURE).join(SECTION).join(PLAN, MEASURE.c.plan_id == PLAN.c.id),
+    columns={
+        "id": EVALUATION.c.id,
+        "key": EVALUATION_KEY,
+        "plan": PLAN.c.slug,
+        "municipality_code": PLAN.c.municipality_code,
+        "section": SECTION.c.code,
+        "measure_id": MEASURE.c.id,
+        "measure_code": MEASURE.c.code,
+        "measure_title": MEASURE.c.title,
+        "fiscal_year": EVALUATION.c.fiscal_year,
+        "fiscal_year_label": sa.null(),
+        "ordinal": EVALUATION.c.ordinal,
+        **{name: EVALUATION.c[name] for name in EvaluationFields.model_fields},
+        "document_id": EVALUATION.c.document_id,
+        "source_line": EVALUATION.c.source_line,
+        "version": EVALUATION.c.version,
+        "created_at": EVALUATION.c.created_at,
+        "updated_at": EVALUATION.c.updated_at,
+    },
+    sorts={
+        "id": EVALUATION.c.id,
+        "plan": PLAN.c.slug,
+        "code": MEASURE.c.code_order,
+        "fiscal_year": EVALUATION.c.fiscal_year,
+        "ordinal": EVALUATION.c.ordinal,
+        "updated_at": EVALUATION.c.updated_at,
+    },
+    order="plan,code,fiscal_year,ordinal",
+    finish=_labelled,
+)
+
+EvaluationToChange = Annotated[
+    dict[str, Any],
+    Depends(
+        changing(
+            EVALUATIONS,
+            lambda id: sa.select(MEASURE.c.plan_id).join(EVALUATION).where(EVALUATION.c.id == id),
+        )
+    ),
+]
+
+
+class NewEvaluation(EvaluationFields, extra="forbid"):
+    """The measure is named by `measure_id`, or by `plan` and `measure_code`."""
+
+    measure_id: (
+        Annotated[int, Field(strict=True, ge=1, le=LARGEST, description="The measure's `id` (施策)")] | None
+    ) = None
+    plan: PlanSlug | None = None
+    measure_code: (
+        Annotated[Code, Field(description="The measure's code in the plan (施策コード)", examples=["4-2-1"])]
+        | None
+    ) = None
+    fiscal_year: FiscalYear
+    ordinal: (
+        Annotated[
+            int,
+            Field(
+                strict=True,
+                ge=1,
+                le=1_000_000,
+                description="Which of the measure's rows in the year, from 1; the next free one when left out (行番号)",
+            ),
+        ]
+        | None
+    ) = None
+
+    @model_validator(mode="after")
+    def names_its_measure(self) -> "NewEvaluation":
+        if (self.measure_id is None) == (self.plan is None or self.measure_code is None) or (
+            self.measure_id is not None and (self.plan or self.measure_code)
+        ):
+            raise PydanticCustomError(
+                "measure",
+                "{en}",
+                {
+                    "ja": "施策は measure_id か、plan と measure_code の組のどちらか一方で指定してください。",
+                    "en": "Name the measure either by measure_id or by plan and measure_code.",
+                },
+            )
+        return self
+
+
+class EvaluationPatch(Partial, EvaluationFields):
+    """What is to change in an evaluation. Its measure, fiscal year and ordinal never do.
+
+    When `rating` changes without `rating_printed`, the printed mark follows it.
+    """
+
+
+class _Place(Heading):
+    plan: PlanSlug
+    municipality_code: Annotated[str, Field(description="Municipality of the plan (市区町村コード)")]
+    section: Annotated[str, Field(description="Code of the measure's section (節コード)")]
+    measure_id: Annotated[int, Field(description="The measure's `id` (施策)")]
+    measure_code: Annotated[str, Field(description="The measure's code (施策コード)")]
+    measure_title: Annotated[str, Field(description="The measure's title (施策名)")]
+    fiscal_year: Annotated[
+        int, Field(description="Fiscal year, as the Gregorian year in which it begins on 1 April (年度)")
+    ]
+    fiscal_year_label: Annotated[
+        str, Field(description="The same as printed in Japan (年度の表記), e.g. 平成29年度")
+    ]
+    ordinal: Annotated[int, Field(description="Which of the measure's rows in the year, from 1 (行番号)")]
+
+
+class _Source(Ending):
+    document_id: Annotated[
+        int | None,
+        Field(description="The document it was read from (資料); null when it was entered by hand"),
+    ]
+    source_line: Annotated[int | None, Field(description="The 1-based line in that document (行)")]
+
+
+class EvaluationShape(_Source, EvaluationFields, _Place):
+    pass
+
+
+EvaluationPage = page_of("Evaluation", EvaluationShape)
+
+
+class InMeasure(InPlan):
+    """The filters on a measure and its rows in a year, for `/evaluations`, its summary and `/measures`."""
+
+    section: (
+        Annotated[str, Field(max_length=64, description="Section code (節コード)", examples=["3"])] | None
+    ) = None
+    measure: (
+        Annotated[str, Field(max_length=64, description="Measure code (施策コード)", examples=["4-2-1"])]
+        | None
+    ) = None
+    fiscal_year: FiscalYearParameter | None = None
+    rating: (
+        Annotated[
+            str,
+            Field(
+                max_length=200,
+                pattern="^[^,]+(,[^,]+)*$",
+                description="Rating codes, several by comma; `none` finds what was not rated (評価)",
+                examples=["B", "A,none"],
+            ),
+        ]
+        | None
+    ) = None
+    department: (
+        Annotated[str, Field(max_length=100, description="Department, exactly as printed (担当課)")] | None
+    ) = None
+    q: Words | None = None
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        return [*super().conditions(), *self.on_measure(), *self.on_row(), *self.on_words()]
+
+    def on_measure(self) -> list[sa.ColumnElement[bool]]:
+        wanted = ((SECTION.c.code, self.section), (MEASURE.c.code, self.measure))
+        return [column == value for column, value in wanted if value is not None]
+
+    def on_row(self) -> list[sa.ColumnElement[bool]]:
+        wanted = ((EVALUATION.c.fiscal_year, self.fiscal_year), (EVALUATION.c.department, self.department))
+        found: list[sa.ColumnElement[bool]] = [
+            column == value for column, value in wanted if value is not None
+        ]
+        if self.rating is not None:
+            codes = self.rating.split(",")
+            rated = EVALUATION.c.rating.in_([code for code in codes if code != "none"])
+            found.append(sa.or_(rated, EVALUATION.c.rating.is_(None)) if "none" in codes else rated)
+        return found
+
+    def on_words(self) -> list[sa.ColumnElement[bool]]:
+        return [
+            MEASURE.c.folded.contains(term, autoescape=True)
+            | EVALUATION.c.folded.contains(term, autoescape=True)
+            for term in terms(self.q or "")
+        ]
+
+
+class EvaluationFilters(InMeasure):
+    measure_id: Annotated[Number, Field(description="The measure's `id` (施策)")] | None = None
+
+    def on_measure(self) -> list[sa.ColumnElement[bool]]:
+        return [*super().on_measure(), *([MEASURE.c.id == self.measure_id] if self.measure_id else [])]
+
+
+class EvaluationQuery(PageQuery, EvaluationFilters):
+    sort: Annotated[str, EVALUATIONS.sorting] = EVALUATIONS.order
+    fields: Annotated[str, EVALUATIONS.choosing] | None = None
+
+
+@router.get("", response_model=EvaluationPage)
+def list_evaluations(
+    request: Request, query: Annotated[EvaluationQuery, Query()], session: Reading, revision: RevisionRead
+) -> Response:
+    """年度評価の一覧. Without `sort` by plan, measure, year and row, as a plan is read.
+
+    `q` looks in the measure's title and in implementation, rationale, next plan and department.
+    """
+    return page(request, session, EVALUATIONS, query.conditions(), query, revision)
+
+
+@router.post("", status_code=201, response_model=EvaluationShape)
+def create_evaluation(new: NewEvaluation, writer: WriterKnown, session: Writing) -> Response:
+    """年度評価の登録. A rating code that the plan's scale does not know joins it, unless the scale is closed."""
+    measure = _held_measure(session, new)
+    writer.must_be_allowed(measure.municipality_code)
+    year = (EVALUATION.c.measure_id == measure.id) & (EVALUATION.c.fiscal_year == new.fiscal_year)
+    last = session.scalar(sa.select(sa.func.max(EVALUATION.c.ordinal)).where(year)) or 0
+    ordinal = new.ordinal or last + 1
+    if existing := session.scalar(sa.select(EVALUATION.c.id).where(year, EVALUATION.c.ordinal == ordinal)):
+        raise taken(f"/evaluations/{existing}")
+    row = new.model_dump(exclude={"plan", "measure_code"}) | {"measure_id": measure.id, "ordinal": ordinal}
+    if new.rating is not None:
+        admit_ratings(session, measure.plan_id, [new.rating])
+    [id] = save(session, Evaluation, [row]).ids
+    return created(EVALUATIONS.one(session, id), f"/evaluations/{id}")
+
+
+def _held_measure(session: Session, new: NewEvaluation) -> sa.Row[Any]:
+    if new.measure_id is not None:
+        which, noun, name = MEASURE.c.id == new.measure_id, "measure_id", str(new.measure_id)
+    else:
+        which = (PLAN.c.slug == new.plan) & (MEASURE.c.code == new.measure_code)
+        noun, name = "measure_code", f"{new.plan}/{new.measure_code}"
+    found = sa.select(MEASURE.c.id, MEASURE.c.plan_id, PLAN.c.municipality_code).join(PLAN).where(which)
+    hold(session, found.with_only_columns(MEASURE.c.plan_id))
+    measure = session.execute(found).one_or_none()
+    if measure is None:
+        raise no_parent(noun, name)
+    return measure
+
+
+@router.get("/{id}", response_model=EvaluationShape)
+def read_evaluation(request: Request, id: RowId, session: Reading) -> Response:
+    """年度評価."""
+    return answer(request, EVALUATIONS.one(session, id))
+
+
+@router.patch("/{id}", response_model=EvaluationShape)
+def change_evaluation(
+    request: Request, evaluation: EvaluationToChange, patch: EvaluationPatch, session: Writing
+) -> Response:
+    """年度評価の更新. When `rating` changes without `rating_printed`, the printed mark follows it."""
+    if "rating" in patch.model_fields_set and "rating_printed" not in patch.model_fields_set:
+        patch.rating_printed = patch.rating
+    fields = patched(EvaluationFields, evaluation, patch)
+    if fields["rating"] is not None:
+        plan = session.scalars(sa.select(PLAN.c.id).where(PLAN.c.slug == evaluation["plan"])).one()
+        admit_ratings(session, plan, [fields["rating"]])
+    save(session, Evaluation, [{"id": evaluation["id"], **fields}])
+    return answer(request, EVALUATIONS.one(session, evaluation["id"]))
+
+
+@router.delete("/{id}", status_code=204)
+def remove_evaluation(evaluation: EvaluationToChange, session: Writing) -> None:
+    """年度評価の削除."""
+    remove(session, Evaluation, [evaluation["id"]])

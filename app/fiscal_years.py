@@ -1,0 +1,154 @@
+"""年度: a fiscal year runs from April to March and is known by the Gregorian year it starts in."""
+
+import re
+from functools import cache
+from typing import Annotated, Any, NamedTuple
+from unicodedata import normalize
+
+from pydantic import BeforeValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from app.kit.text import excerpt
+
+FIRST, LAST = 1868, 2199
+
+
+class Era(NamedTuple):
+    letter: str
+    name: str
+    begins: int
+
+
+ERAS = (
+    Era("R", "令和", 2019),
+    Era("H", "平成", 1989),
+    Era("S", "昭和", 1926),
+    Era("T", "大正", 1912),
+    Era("M", "明治", 1868),
+)
+
+
+@cache
+def label(year: int) -> str:
+    """平成29年度 for 2017: the year that an era begins in bears its name."""
+    era = next(era for era in ERAS if era.begins <= year)
+    return f"{era.name}{year - era.begins + 1 if year > era.begins else '元'}年度"
+
+
+def of_month(year: int, month: int) -> int:
+    """The fiscal year that a calendar month lies in: January to March belong to the one before."""
+    return year if month >= 4 else year - 1
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Reading what people write
+
+BEGINS = {spelling: era.begins for era in ERAS for spelling in (era.letter, era.name, era.name[0])}
+KANJI = "一二三四五六七八九"
+TO_ASCII = str.maketrans("〇" + KANJI, "0123456789")
+
+GREGORIAN = "18(?:6[89]|[7-9][0-9])|19[0-9][0-9]|2[01][0-9][0-9]"  # FIRST to LAST
+COUNT = "[1-9][0-9]|0?[1-9]"
+NUMBER = f"[1-9]?十[1-9]?|{COUNT}|元"
+YEAR = re.compile(f"(?:FY|西暦)?({GREGORIAN})|({'|'.join(BEGINS)})({NUMBER})")
+SPELLED = re.compile(rf"(?:{YEAR.pattern})(?:年度?)?(?:\((?:{YEAR.pattern})(?:年度?)?\)(?:年?度)?)?")
+WITHOUT_ERA = re.compile(f"({NUMBER})(?:年度?)?")
+LONGEST = 60  # more than any spelling needs: normalising a long hostile text takes quadratic time
+
+
+def parse(text: str) -> int:
+    """The fiscal year that 2017, FY2017, H29, 平成二十九年度, ㍻29年度, 平成29(2017)年度 or their kin mean.
+
+    An era may go on after its end: plans of before 2019 speak of 平成32年度.
+    """
+    if len(text) > LONGEST:
+        raise _unreadable(text)
+    plain = re.sub(r"[ \t\n]", "", normalize("NFKC", text)).translate(TO_ASCII).upper()
+    if bare := WITHOUT_ERA.fullmatch(plain):
+        raise _without_era(text, _number(bare[1]))
+    if not SPELLED.fullmatch(plain):
+        raise _unreadable(text)
+    years = [
+        int(gregorian) if gregorian else BEGINS[era] + _number(number) - 1
+        for gregorian, era, number in YEAR.findall(plain)
+    ]
+    if len(set(years)) > 1:
+        raise _refused(
+            f"「{excerpt(text)}」の {years[0]} 年度と {years[1]} 年度が食い違っています。",
+            f'"{excerpt(text)}" contradicts itself: {years[0]} and {years[1]} are different fiscal years.',
+        )
+    return years[0]
+
+
+def _number(text: str) -> int:
+    """29, 2十9 and 元 as integers."""
+    tens, ten, ones = text.replace("元", "1").partition("十")
+    return 10 * int(tens or 1) + int(ones or 0) if ten else int(tens)
+
+
+def _without_era(text: str, number: int) -> PydanticCustomError:
+    heisei, reiwa = number + BEGINS["H"] - 1, number + BEGINS["R"] - 1
+    return _refused(
+        f"「{excerpt(text)}」には元号がありません。平成なら H{number}、平成{number}年度、{heisei} のように、"
+        f"令和なら R{number}、令和{number}年度、{reiwa} のように書いてください。",
+        f'"{excerpt(text)}" names no era: write H{number}, 平成{number}年度 or {heisei} for Heisei, '
+        f"R{number}, 令和{number}年度 or {reiwa} for Reiwa.",
+    )
+
+
+def _unreadable(text: str | None = None) -> PydanticCustomError:
+    ja, en = ("この値", "This") if text is None else (f"「{excerpt(text)}」", f'"{excerpt(text)}"')
+    return _refused(
+        f"{ja}は年度として読めません。2017、FY2017、2017年度、H29、平成29年度、令和元年度、平成29(2017)年度"
+        f"のように書いてください({FIRST}〜{LAST}年度)。",
+        f"{en} is not a fiscal year: write it like 2017, FY2017, 2017年度, H29, 平成29年度, 令和元年度 or "
+        f"平成29(2017)年度, from {FIRST} to {LAST}.",
+    )
+
+
+def _refused(ja: str, en: str) -> PydanticCustomError:
+    return PydanticCustomError("fiscal_year", "{en}", {"ja": ja, "en": en})
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Types for requests
+
+
+def _read(value: Any) -> int:
+    if isinstance(value, str):
+        return parse(value)
+    if isinstance(value, int) and FIRST <= value <= LAST:
+        return value
+    raise _unreadable()
+
+
+def _both_widths(pattern: str) -> str:
+    return pattern + "|" + pattern.translate({ord(digit): ord(digit) + 0xFEE0 for digit in "0123456789"})
+
+
+# Narrower than what is read: each string that it matches is a fiscal year, but not each one matches.
+PATTERN = (
+    rf"^(?:(?:FY|fy|ＦＹ)?(?:{_both_widths(GREGORIAN)}|(?:一九|二〇)[〇{KANJI}][〇{KANJI}])"
+    f"|(?:[MTSHRmtshrＭＴＳＨＲ㍾㍽㍼㍻㋿]|明治|大正|昭和|平成|令和)"
+    rf"(?:{_both_widths(COUNT)}|[{KANJI}]?十[{KANJI}]?|[{KANJI}][〇{KANJI}]?|元))(?:年度?)?$"
+)
+
+STRING = {"type": "string", "pattern": PATTERN}
+INTEGER = {"type": "integer", "minimum": FIRST, "maximum": LAST}
+TOLD: dict[str, Any] = {
+    "description": "年度(4月から翌年3月まで)。2017、FY2017、2017年度、H29、平成29年度、平成二十九年度、"
+    "㍻29年度、R元、令和元年度などと書けます。全角も空白も可。平成29(2017)年度のような併記は、両方が一致すれば可。"
+    "元号のない 29 は不可。 "
+    "Fiscal year, from April to March, known by the year it starts in or by its Japanese era: any of the "
+    "spellings above, in full or half width, with or without spaces. Both parts of 平成29(2017)年度 must "
+    "agree. A bare 29 has no era and is refused.",
+    "examples": ["2017", "H29", "平成29年度"],
+}
+
+FiscalYear = Annotated[
+    int,
+    BeforeValidator(_read),
+    WithJsonSchema({"anyOf": [INTEGER, STRING], **TOLD}, mode="validation"),
+    WithJsonSchema(INTEGER, mode="serialization"),
+]
+FiscalYearParameter = Annotated[int, BeforeValidator(_read), WithJsonSchema({**STRING, **TOLD})]

@@ -1,0 +1,1 @@
+"""Plumbing that knows no word of the domain, and imports nothing from the rest of the app."""

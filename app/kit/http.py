@@ -1,0 +1,323 @@
+"""HTTP manners that hold for every route: JSON out, tags and conditions, HEAD, Allow, size limits, last resort."""
+
+import hashlib
+import logging
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
+
+import orjson
+from fastapi import FastAPI, Header, Request, Response
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.params import ParamTypes
+from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.datastructures import Headers
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.kit.errors import (
+    Broken,
+    Finding,
+    Invalid,
+    Malformed,
+    MethodNotAllowed,
+    PreconditionFailed,
+    PreconditionRequired,
+    Problem,
+    Say,
+    TooLarge,
+    UnsupportedMedia,
+    problem_response,
+)
+from app.kit.text import excerpt
+
+log = logging.getLogger("shinchoku.requests")
+
+PUBLIC = {"Cache-Control": "public, no-cache"}  # keep it, and ask each time whether it is still true
+
+
+def dumps(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Answers and conditions
+
+
+def tag(body: bytes) -> str:
+    """A strong tag of what is shown: it changes exactly when the answer does."""
+    return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+
+
+class NotModified(Exception):
+    """The reader already has this answer."""
+
+    def __init__(self, etag: str) -> None:
+        self.etag = etag
+
+
+def unless_known(request: Request, etag: str) -> None:
+    """Ends the request with 304 when `If-None-Match` names this tag."""
+    given = request.headers.get("if-none-match")
+    if given is not None and _names(given, etag, weak=True):
+        raise NotModified(etag)
+
+
+def answer(
+    request: Request, value: Any, *, etag: str | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A public answer as JSON with its tag: the given one, or one made of the body."""
+    body = dumps(value)
+    etag = etag or tag(body)
+    unless_known(request, etag)
+    return Response(body, headers={**PUBLIC, "ETag": etag, **(headers or {})}, media_type="application/json")
+
+
+def created(value: Any, path: str) -> Response:
+    """201: what was made, its tag and where it now is."""
+    body = dumps(value)
+    return Response(body, 201, {"ETag": tag(body), "Location": path}, "application/json")
+
+
+IfMatch = Annotated[
+    str | None,
+    Header(
+        alias="If-Match",
+        description="The `ETag` of the row as you have seen it, or `*` for whatever it is now",
+        examples=["*"],
+    ),
+]
+
+
+def must_match(if_match: str | None, etag: str) -> None:
+    if if_match is None:
+        raise PreconditionRequired(
+            "If-Match ヘッダーに、読み取ったときの ETag を付けてください (どの版でもよければ *)。",
+            "Send the ETag you read in If-Match (or * for any version), so that nobody's change is overwritten unseen.",
+        )
+    if not _names(if_match, etag, weak=False):
+        raise PreconditionFailed(
+            "読み取ったあとに別の更新がありました。もう一度読み取り、変更をやり直してください。",
+            "It was changed since you read it. Read it again and redo your change.",
+            headers={"ETag": etag},
+        )
+
+
+def _names(given: str, etag: str, *, weak: bool) -> bool:
+    """RFC 9110: If-None-Match compares weakly, If-Match strongly."""
+    if given.strip() == "*":
+        return True
+    tags = [part.strip() for part in given.split(",")]
+    return etag in ([part.removeprefix("W/") for part in tags] if weak else tags)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What a route takes
+
+
+async def strict(request: Request) -> None:
+    """Refuse what the route does not know, so that a typing error is never taken for an answer."""
+    route = request.scope.get("route")
+    if not isinstance(route, APIRoute):
+        return
+    if query := request.scope["query_string"]:
+        _refuse_unknown(query, route)
+    if route.body_field is not None and not _is_json(request.headers.get("content-type", "")):
+        accepted = (
+            "application/merge-patch+json, application/json"
+            if request.method == "PATCH"
+            else "application/json"
+        )
+        raise UnsupportedMedia(
+            f"Content-Type を {accepted} にして JSON を送ってください。",
+            f"Send JSON with Content-Type: {accepted}.",
+            headers={"Accept-Patch" if request.method == "PATCH" else "Accept-Post": accepted},
+        )
+
+
+def _refuse_unknown(query: bytes, route: APIRoute) -> None:
+    try:
+        given = [
+            name for name, _ in parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
+        ]
+    except ValueError:
+        raise Invalid(
+            Finding(
+                Say(
+                    "クエリを UTF-8 でパーセントエンコードしてください。",
+                    "Percent-encode the query as UTF-8.",
+                ),
+                parameter="?",
+            )
+        ) from None
+    known = parameters_of(route)
+    findings = []
+    for name in dict.fromkeys(given):
+        if name not in known:
+            allowed = ", ".join(sorted(known))
+            ja = f"使えるのは {allowed} です。" if known else "ここでは何も指定できません。"
+            en = f"Allowed here: {allowed}." if known else "None is allowed here."
+            says = Say(f"このパラメーターはありません。{ja}", f"There is no such parameter. {en}")
+        elif given.count(name) > 1:
+            says = Say("一度だけ指定してください。", "Give it only once.")
+        else:
+            continue
+        findings.append(Finding(says, parameter=excerpt(name, 100)))
+    if findings:
+        raise Invalid(*findings)
+
+
+_parameters: dict[str, frozenset[str]] = {}
+
+
+def parameters_of(route: APIRoute) -> frozenset[str]:
+    """The names of the route's query parameters."""
+    if route.unique_id not in _parameters:
+        _parameters[route.unique_id] = frozenset(
+            str(field.alias)
+            for field in get_flat_params(route.dependant)
+            # The fields of a query model do not say where they stand.
+            if getattr(field.field_info, "in_", ParamTypes.query) is ParamTypes.query
+        )
+    return _parameters[route.unique_id]
+
+
+def _is_json(content_type: str) -> bool:
+    main, _, sub = content_type.partition(";")[0].strip().lower().partition("/")
+    return main == "application" and (sub == "json" or sub.endswith("+json"))
+
+
+def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
+    """Every method that the address answers, for a true `Allow`."""
+    methods = {"OPTIONS"}
+    for context in iter_route_contexts(app.routes):
+        for method in context.methods or ():
+            if context.matches({**scope, "method": method})[0] is Match.FULL:
+                methods |= {method, "HEAD"} if method == "GET" else {method}
+    return sorted(methods) if len(methods) > 1 else []
+
+
+def method_not_allowed(app: FastAPI, scope: Scope) -> Problem:
+    allow = ", ".join(allowed_methods(app, scope))
+    return MethodNotAllowed(f"使えるメソッド: {allow}", f"Allowed here: {allow}", headers={"Allow": allow})
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Around the application
+
+
+class Manners:
+    """Answers HEAD as GET without the body, bounds bodies, and turns an unforeseen fault into a plain 500."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self.app = app
+        self.max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        head = scope["method"] == "HEAD"
+        inner: Scope = {**scope, "method": "GET"} if head else scope
+        started = False
+        size = 0
+
+        async def bounded_receive() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self.max_body_bytes:
+                raise self._too_large()
+            return message
+
+        async def bare_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            if head and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        try:
+            declared = Headers(scope=scope).get("content-length", "0")
+            if declared.isdecimal() and int(declared) > self.max_body_bytes:
+                raise self._too_large()
+            await self.app(inner, bounded_receive, bare_send)
+        except Exception as error:
+            if started:
+                raise
+            problem = error if isinstance(error, Problem) else None
+            if problem is None:
+                log.exception("unforeseen", extra={"path": scope["path"]})
+                problem = Broken(
+                    "処理中に問題が起きました。記録を残しました。",
+                    "The request could not be finished. It has been logged.",
+                )
+            await problem_response(Request(scope), problem)(scope, receive, bare_send)
+
+    def _too_large(self) -> TooLarge:
+        limit = self.max_body_bytes
+        return TooLarge(
+            f"本文は {limit:,} バイト以内にしてください。",
+            f"A body may have at most {limit:,} bytes.",
+            headers={"Connection": "close"},
+        )
+
+
+class Cors(CORSMiddleware):
+    """Starlette's, with refusals in the shape of all others."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        if response.status_code == 200:
+            return Response(status_code=204, headers=_without_length(response))
+        problem = Malformed(
+            "このサイトまたはヘッダーからの呼び出しは許可されていません。",
+            "Calls from this site, or with these headers, are not allowed.",
+            headers=_without_length(response),
+        )
+        scope = {"type": "http", "path": "/", "headers": request_headers.raw, "query_string": b""}
+        return problem_response(Request(scope), problem)
+
+
+def _without_length(response: Response) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in response.headers.items()
+        if name not in ("content-length", "content-type")
+    }
+
+
+class RequestLog:
+    """One line a request: method, address, status, milliseconds."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start = time.perf_counter()
+        status = 0
+
+        async def watching_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watching_send)
+        finally:
+            log.info(
+                "request",
+                extra={
+                    "method": scope["method"],
+                    "path": scope["path"],
+                    "query": scope["query_string"].decode("latin-1"),
+                    "status": status,
+                    "ms": round((time.perf_counter() - start) * 1000, 1),
+                },
+            )

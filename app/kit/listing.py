@@ -1,0 +1,258 @@
+"""Lists that continue: filtered, ordered, counted, and read on from a cursor while rows come and go."""
+
+import hashlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlencode
+
+import orjson
+import sqlalchemy as sa
+from fastapi import Request, Response
+from pydantic import BaseModel, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from sqlmodel import Session
+
+from app.kit.errors import Finding, Invalid, NotFound, Say
+from app.kit.http import answer
+
+LARGEST = 2**53 - 1
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Parameters
+
+
+def digits(value: Any) -> Any:
+    """A query carries text: only plain digits are a number, not `1_0`, `1.0` or full-width forms."""
+    if isinstance(value, str) and value.isascii() and value.removeprefix("-").isdecimal():
+        return int(value) if len(value) < 20 else value
+    return value if isinstance(value, int) else object()
+
+
+Number = Annotated[int, Field(ge=1, le=LARGEST), BeforeValidator(digits)]
+
+
+@dataclass(frozen=True)
+class Names:
+    """A comma list of names from a closed set; `signed` ones may each carry a `-` for descending."""
+
+    allowed: tuple[str, ...]
+    description: str
+    signed: bool = False
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        one = f"{'-?' if self.signed else ''}({'|'.join(self.allowed)})"
+        return {**handler(schema), "pattern": f"^{one}(,{one})*$", "description": self.description}
+
+    def _check(self, value: str) -> str:
+        for name in value.split(","):
+            if (name.removeprefix("-") if self.signed else name) not in self.allowed:
+                allowed = ", ".join(self.allowed)
+                raise PydanticCustomError(
+                    "names",
+                    "{en}",
+                    {
+                        "ja": f"次の名前をコンマ区切りで指定してください: {allowed}",
+                        "en": f"Give a comma list of these names: {allowed}",
+                    },
+                )
+        return value
+
+
+class PageQuery(BaseModel):
+    """What every list takes."""
+
+    limit: Annotated[
+        int, Field(ge=1, le=1000, description="Rows a page, 1 to 1000 (件数)"), BeforeValidator(digits)
+    ] = 100
+    cursor: (
+        Annotated[
+            str,
+            Field(
+                max_length=2000,
+                description="Where to read on: the `next` of a page with the same filters and order (続きの位置)",
+            ),
+        ]
+        | None
+    ) = None
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The list
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A noun's rows as the API shows them: the columns in order, where they come from, how they may be sorted.
+
+    Sort keys are never null, and the unique one makes every order total.
+    """
+
+    source: sa.FromClause
+    columns: Mapping[str, sa.ColumnElement[Any]]
+    sorts: Mapping[str, sa.ColumnElement[Any]]
+    order: str
+    unique: str = "id"
+    finish: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row  # what SQL does not say
+
+    @property
+    def sorting(self) -> Names:
+        return Names(tuple(self.sorts), "What to sort by; `-` descends (並び順)", signed=True)
+
+    @property
+    def choosing(self) -> Names:
+        return Names(tuple(self.columns), "Answer with these fields only (項目の選択)")
+
+    @property
+    def id(self) -> sa.ColumnElement[int]:
+        return self.columns["id"]
+
+    def select(self, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+        shown = (column.label(name) for name, column in self.columns.items())
+        return sa.select(*shown).select_from(self.source).where(*conditions)
+
+    def one(self, session: Session, id: int) -> dict[str, Any]:
+        """The row as the API shows it, or 404."""
+        found = session.execute(self.select(self.id == id)).mappings().one_or_none()
+        if found is None:
+            raise no_such_row(id)
+        return self.finish(dict(found))
+
+
+def no_such_row(id: object) -> NotFound:
+    return NotFound(
+        f"{id} は見つかりません。削除された可能性もあります。", f"There is no {id}. It may have been removed."
+    )
+
+
+def page(
+    request: Request,
+    session: Session,
+    listing: Listing,
+    conditions: Sequence[sa.ColumnElement[bool]],
+    query: PageQuery,
+    revision: Any,
+    expand: Callable[[list[dict[str, Any]]], None] | None = None,
+) -> Response:
+    """One page of the list: how many match in all, the rows, and the cursor of the rest."""
+    order = _order(listing, getattr(query, "sort", None) or listing.order)
+    bound = _bound(query)
+    count = session.scalar(sa.select(sa.func.count()).select_from(listing.source).where(*conditions)) or 0
+    keys = [column.label(f"_{place}") for place, (column, _) in enumerate(order)]
+    statement = listing.select(*conditions).add_columns(*keys)
+    statement = statement.order_by(*(column.desc() if down else column.asc() for column, down in order))
+    if query.cursor is not None:
+        statement = statement.where(_after(order, _position(query.cursor, bound, order)))
+    rows = [dict(row) for row in session.execute(statement.limit(query.limit + 1)).mappings()]
+    more = len(rows) > query.limit
+    del rows[query.limit :]
+    positions = [[row.pop(key.name) for key in keys] for row in rows]
+    results = [listing.finish(row) for row in rows]
+    if expand:
+        expand(results)
+    if fields := getattr(query, "fields", None):
+        picked = set(fields.split(","))
+        results = [{name: value for name, value in row.items() if name in picked} for row in results]
+    cursor = _cursor(positions[-1], bound) if more else None
+    body = {
+        "metadata": {
+            "resultset": {"count": count, "limit": query.limit, "next": cursor},
+            "revision": revision.seq,
+        },
+        "results": results,
+    }
+    headers = {"Link": f'<{_next_address(request, cursor)}>; rel="next"'} if cursor else {}
+    return answer(request, body, etag=revision.etag, headers=headers)
+
+
+def _next_address(request: Request, cursor: str) -> str:
+    kept = [(k, v) for k, v in parse_qsl(request.url.query, keep_blank_values=True) if k != "cursor"]
+    return f"{request.scope.get('root_path', '')}{request.url.path}?{urlencode([*kept, ('cursor', cursor)])}"
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Keyset paging: a cursor is the last row's place in the order, bound to the filters and the order it was made for
+
+Order = list[tuple[sa.ColumnElement[Any], bool]]  # (by what, whether descending)
+
+
+def _order(listing: Listing, sort: str) -> Order:
+    order: dict[str, tuple[sa.ColumnElement[Any], bool]] = {}
+    for name in sort.split(","):
+        order.setdefault(
+            name.removeprefix("-"), (listing.sorts[name.removeprefix("-")], name.startswith("-"))
+        )
+    # Ties follow the last direction, so that the tail of the order stays one range of an index.
+    order.setdefault(
+        listing.unique, (listing.sorts[listing.unique], [down for _, down in order.values()][-1])
+    )
+    return list(order.values())
+
+
+def _after(order: Order, position: Sequence[Any]) -> sa.ColumnElement[bool]:
+    """Beyond the position. Row values compare fastest, but only where all run the same way:
+    (a, b) > (1, 2) for one direction, and a <= 1 AND (a < 1 OR b > 2) where it turns."""
+    down = order[0][1]
+    turn = next((place for place, (_, way) in enumerate(order) if way != down), len(order))
+    columns = [column for column, _ in order[:turn]]
+    values = [sa.literal(value, column.type) for value, column in zip(position, columns, strict=False)]
+    here, there = (columns[0], values[0]) if turn == 1 else (sa.tuple_(*columns), sa.tuple_(*values))
+    beyond: sa.ColumnElement[bool] = here < there if down else here > there
+    if turn == len(order):
+        return beyond
+    reached: sa.ColumnElement[bool] = here <= there if down else here >= there
+    return sa.and_(reached, sa.or_(beyond, _after(order[turn:], position[turn:])))
+
+
+def _bound(query: PageQuery) -> bytes:
+    """What a cursor is bound to: everything that decides which rows there are and in what order."""
+    free = {"limit", "cursor", "fields", "expand"}
+    return orjson.dumps(query.model_dump(mode="json", exclude=free), option=orjson.OPT_SORT_KEYS)
+
+
+def _seal(position: bytes, bound: bytes) -> bytes:
+    return hashlib.blake2b(position, key=hashlib.blake2b(bound).digest(), digest_size=9).digest()
+
+
+def _cursor(position: Sequence[Any], bound: bytes) -> str:
+    written = orjson.dumps(position, option=orjson.OPT_UTC_Z)
+    return urlsafe_b64encode(_seal(written, bound) + written).decode().rstrip("=")
+
+
+def _typed(value: Any, wanted: type) -> Any:
+    if wanted is datetime:
+        return datetime.fromisoformat(value)
+    if type(value) is not wanted:
+        raise TypeError
+    return value
+
+
+def _position(cursor: str, bound: bytes, order: Order) -> list[Any]:
+    try:
+        raw = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
+        seal, written = raw[:9], raw[9:]
+        if seal != _seal(written, bound):
+            raise ValueError
+        values = orjson.loads(written)
+        return [
+            _typed(value, column.type.python_type) for value, (column, _) in zip(values, order, strict=True)
+        ]
+    except (ValueError, TypeError):
+        raise Invalid(
+            Finding(
+                Say(
+                    "cursor は、同じ条件と並び順の前のページの next をそのまま渡してください。",
+                    "Pass the `next` of a page with the same filters and order, unchanged.",
+                ),
+                parameter="cursor",
+            )
+        ) from None

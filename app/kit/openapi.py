@@ -1,0 +1,177 @@
+"""The OpenAPI text, completed: every problem, header and condition that the routes share is told once, here."""
+
+import json
+import re
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app.kit.errors import PROBLEMS
+
+Schema = dict[str, Any]
+
+PROBLEM: Schema = {
+    "type": "object",
+    "description": "An error (RFC 9457), in Japanese, or in English where Accept-Language prefers it.",
+    "required": ["type", "title", "status", "detail", "instance"],
+    "properties": {
+        "type": {
+            "type": "string",
+            "format": "uri-reference",
+            "description": "What kind of problem it is",
+            "enum": [f"/docs/problems/{problem.slug}" for problem in PROBLEMS],
+        },
+        "title": {"type": "string", "description": "The kind in words"},
+        "status": {"type": "integer", "description": "The HTTP status"},
+        "detail": {"type": "string", "description": "What happened, and what to do"},
+        "instance": {"type": "string", "description": "The address that was asked for"},
+        "existing": {"type": "string", "description": "With 409: the row that has this key already"},
+        "errors": {
+            "type": "array",
+            "description": "With 404 and 422: each part of the input that is wrong",
+            "items": {
+                "type": "object",
+                "required": ["detail"],
+                "properties": {
+                    "parameter": {"type": "string", "description": "The parameter"},
+                    "pointer": {"type": "string", "description": "The place in the body, as a JSON pointer"},
+                    "detail": {
+                        "type": "string",
+                        "description": "What is wrong with it, and what would be right",
+                    },
+                },
+            },
+        },
+    },
+}
+
+HEADERS: Schema = {
+    "ETag": {
+        "description": "Tag of this answer, for If-None-Match and If-Match",
+        "schema": {"type": "string"},
+    },
+    "Location": {"description": "Where the new row is", "schema": {"type": "string"}},
+    "Link": {"description": 'The next page, as rel="next"; absent on the last', "schema": {"type": "string"}},
+    "Allow": {"description": "The methods that this address answers", "schema": {"type": "string"}},
+    "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}},
+    "WWW-Authenticate": {"description": "How to send a key", "schema": {"type": "string"}},
+}
+
+
+def describe(app: FastAPI) -> Schema:
+    if not app.openapi_schema:
+        schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            description=app.description,
+            routes=app.routes,
+            tags=app.openapi_tags,
+            license_info=app.license_info,
+            separate_input_output_schemas=app.separate_input_output_schemas,
+        )
+        app.openapi_schema = _completed(schema)
+    return app.openapi_schema
+
+
+def _completed(schema: Schema) -> Schema:
+    schema = _renamed(schema)
+    components = schema["components"]
+    components["schemas"]["Problem"] = PROBLEM
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(unused, None)
+    components["headers"] = HEADERS
+    components["responses"] = {
+        problem.slug: {
+            "description": f"{problem.title.en} ({problem.title.ja})",
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            **_headers(*_headers_of(problem.status)),
+        }
+        for problem in PROBLEMS
+    }
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            _complete(path, method, operation)
+    return schema
+
+
+def _renamed(schema: Schema) -> Schema:
+    """Clients call an evaluation Evaluation; here that is the table's name."""
+    names = {"Rating-Input": "NewRating", "Rating-Output": "Rating"}
+    names |= {
+        name: name.removesuffix("Shape") for name in schema["components"]["schemas"] if name.endswith("Shape")
+    }
+    written = json.dumps(schema)
+    for old, new in names.items():
+        written = written.replace(f'#/components/schemas/{old}"', f'#/components/schemas/{new}"')
+    renamed: Schema = json.loads(written)
+    models = renamed["components"]["schemas"]
+    renamed["components"]["schemas"] = dict(
+        sorted((names.get(name, name), _untitled(model)) for name, model in models.items())
+    )
+    return renamed
+
+
+def _untitled(model: Any) -> Any:
+    """Without the titles that only repeat a field's name."""
+    if isinstance(model, dict):
+        return {
+            name: _untitled(value)
+            for name, value in model.items()
+            if not (name == "title" and isinstance(value, str))
+        }
+    return [_untitled(item) for item in model] if isinstance(model, list) else model
+
+
+def _complete(path: str, method: str, operation: Schema) -> None:
+    # A docstring begins with the Japanese name of what the route does; the operation's own name says it in English.
+    japanese = re.split(r"[.:]", operation["description"], maxsplit=1)[0]
+    operation["summary"] = f"{japanese} ({operation['operationId'].replace('_', ' ')})"
+    for parameter in operation.get("parameters", ()):
+        # Where a list of allowed names describes itself, the parameter says it too.
+        schema = parameter["schema"] = _not_null(parameter["schema"])
+        parameter.setdefault("description", schema.pop("description", ""))
+    responses = operation["responses"]
+    responses.pop("422", None)
+    for status in _statuses(path, method, operation):
+        slug = next(problem.slug for problem in PROBLEMS if problem.status == status)
+        responses[str(status)] = {"$ref": f"#/components/responses/{slug}"}
+    if method == "get" and not path.endswith("z"):
+        responses["200"] |= _headers(
+            "ETag", *(["Link"] if "{" not in path or path.endswith("history") else [])
+        )
+        responses["304"] = {"description": "Nothing has changed since If-None-Match", **_headers("ETag")}
+    elif method == "patch":
+        responses["200"] |= _headers("ETag")
+    elif method == "post":
+        responses["201"] |= _headers("ETag", "Location")
+
+
+def _not_null(schema: Schema) -> Schema:
+    """A parameter that may be left out cannot be sent as null."""
+    for choice in schema.get("anyOf", ()):
+        if choice.get("type") != "null":
+            schema = {**choice, **{name: value for name, value in schema.items() if name != "anyOf"}}
+    return {name: value for name, value in schema.items() if name != "title"}
+
+
+def _statuses(path: str, method: str, operation: Schema) -> list[int]:
+    statuses = [422, 500, 503]
+    if "{" in path or method == "post":
+        statuses += [404]
+    if method != "get":
+        statuses += [401, 403, 409]
+    if "requestBody" in operation:
+        statuses += [400, 413, 415]
+    if method in ("patch", "delete"):
+        statuses += [412, 428]
+    return sorted(statuses)
+
+
+def _headers_of(status: int) -> list[str]:
+    return {401: ["WWW-Authenticate"], 405: ["Allow"], 412: ["ETag"], 503: ["Retry-After"]}.get(status, [])
+
+
+def _headers(*names: str) -> Schema:
+    return {"headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names}} if names else {}

@@ -1,0 +1,43 @@
+"""Every setting of the service, from the environment (SHINCHOKU_…), with its meaning."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="SHINCHOKU_", env_parse_none_str="", frozen=True)
+
+    database_url: str = Field(
+        default="sqlite:///shinchoku.db",
+        description="Where the data lives: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`",
+    )
+    seed: Path | None = Field(
+        default=ROOT / "seed" / "fujimi-h29.txt",
+        description="The document that an empty database is filled with at its first start; empty for none",
+    )
+    pool_size: int = Field(
+        default=10,
+        ge=1,
+        le=500,
+        description="Database connections of one worker, and so the requests it serves at once",
+    )
+    busy_timeout: float = Field(
+        default=10.0,
+        gt=0,
+        le=60,
+        description="Seconds that a request waits for a free connection or for another writer before it gets a 503",
+    )
+    max_body_bytes: int = Field(
+        default=10_000_000, ge=1_000, description="Largest request body in bytes; a larger one gets a 413"
+    )
+    cors_origins: list[str] = Field(
+        default=["*"],
+        description='Web sites whose pages may call the API, as a JSON list such as `["https://example.jp"]`',
+    )
+    log_level: str = Field(
+        default="info", pattern="^(debug|info|warning|error)$", description="Least level of what is logged"
+    )

@@ -1,0 +1,79 @@
+"""Text: what may be written, how it is compared and sorted, and how it is quoted back."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from unicodedata import normalize
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+# NFKC has already turned ～ － ‑ into one of these or into ASCII. The vowel mark ー is a letter, not a dash.
+DASHES = re.compile("[−‐‒–—―]")
+WAVE = "〜"
+
+
+def fold(text: str) -> str:
+    """The form in which text is searched and matched: one width, one case, one dash, one tilde, no space."""
+    plain = DASHES.sub("-", normalize("NFKC", text).casefold()).replace(WAVE, "~")
+    folded = "".join(plain.split())
+    # Letters and marks that a space kept apart may combine now that it is gone.
+    return folded if folded == text else fold(folded)
+
+
+def terms(query: str) -> list[str]:
+    """The words of a query, each folded and named once."""
+    return list(dict.fromkeys(map(fold, query.split())))
+
+
+def natural(text: str) -> str:
+    """A key that sorts text as people count: 1-2 before 1-10."""
+    return re.sub("0*([0-9]+)", lambda number: f"{len(number[1]):02}{number[1]}", text)
+
+
+def excerpt(text: str, length: int = 40) -> str:
+    """The beginning of a text, fit for an error message: what cannot be seen is spelled out, as \\u0000."""
+    shown = "".join(
+        char if char.isprintable() or char == "\u3000" else f"\\u{ord(char):04x}"
+        for char in text[: length + 1]
+    )
+    return shown if len(shown) <= length else shown[: length - 1] + "…"
+
+
+@dataclass(frozen=True)
+class Characters:
+    """What a string may not hold, as the inside of a character class: `Annotated[str, Field(…), ONE_LINE]`.
+
+    It comes after the limits of length, so that those are the string's own and count characters.
+    """
+
+    refused: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        # Ahead of the string's own check, which does not say where a lone surrogate stands.
+        return core_schema.no_info_before_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(schema), "pattern": f"^[^{self.refused}]*$"}
+
+    def _check(self, value: Any) -> Any:
+        # JSON Schema cannot name lone surrogates: to many of its readers they are halves of good characters.
+        found = re.search(rf"[{self.refused}\ud800-\udfff]", value) if isinstance(value, str) else None
+        if found:
+            code, place = f"U+{ord(found[0]):04X}", found.start() + 1
+            raise PydanticCustomError(
+                "text",
+                "{en}",
+                {
+                    "ja": f"{place}文字目に、使えない文字 {code} があります。",
+                    "en": f"Character {place} is {code}, which is not allowed here.",
+                },
+            )
+        return value
+
+
+ONE_LINE = Characters(r"\u0000-\u001f\u007f-\u009f")
+MANY_LINES = Characters(r"\u0000-\u0008\u000b-\u001f\u007f-\u009f")  # tab and newline are text

@@ -1,0 +1,143 @@
+"""The service: its routers are its table of contents."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import sqlalchemy.exc
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.gzip import GZipMiddleware
+from starlette.exceptions import HTTPException
+
+from app import changes, evaluations, health, measures, plans, sections, summaries
+from app.documents import routes as documents
+from app.kit import http, openapi
+from app.kit.database import Database, busy
+from app.kit.errors import Conflict, from_http_exception, from_validation, problem_response
+from app.kit.http import PUBLIC, Cors, Manners, NotModified, RequestLog
+from app.kit.settings import Settings
+
+log = logging.getLogger("shinchoku")
+
+DESCRIPTION = """\
+自治体の計画の進捗を、誰でも問い合わせられる形で公開する API です。\
+施策ごとに、年度の実施内容・評価・理由・次年度計画を、公表された資料のまま保持します。
+
+An open API for how public plans are going: each measure with what was done in a fiscal year, how that was rated \
+and why, and what was promised for the next one, exactly as published.
+
+* A fiscal year (年度) runs from 1 April to 31 March and is named by the year it begins in: 平成29年度 is 2017.
+* A rating means what its own plan's documents say, or nothing: A is not "achieved" unless the source says so.
+* What the source does not say is null.
+* Reading is open. Writing needs a key, and `If-Match` for what exists already.
+"""
+
+TAGS = [
+    {"name": "plans", "description": "計画: a plan of a municipality, with its own rating scale"},
+    {"name": "sections", "description": "節: the parts of a plan"},
+    {"name": "measures", "description": "施策: what the plan sets out to do"},
+    {
+        "name": "evaluations",
+        "description": "年度評価: what was done about a measure in a year, and how it was rated",
+    },
+    {"name": "documents", "description": "資料: the published files that the rows were read from"},
+    {"name": "health", "description": "稼働状況: for those who run the service"},
+]
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    settings = settings or Settings()
+    database = Database(settings.database_url, settings.pool_size, settings.busy_timeout)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        database.engine.dispose()
+
+    app = FastAPI(
+        title="Shinchoku 進捗",
+        version=version("shinchoku"),
+        summary="How public plans are really going: measures, what was done, how it was rated, what comes next",
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        license_info={"name": "MIT", "identifier": "MIT"},
+        lifespan=lifespan,
+        dependencies=[Depends(http.strict)],
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.settings = settings
+    app.state.database = database
+    for router in (
+        plans.router,
+        sections.router,
+        summaries.router,  # before /evaluations/{id}
+        measures.router,
+        evaluations.router,
+        documents.router,
+        changes.router,
+        health.router,
+    ):
+        app.include_router(router)
+    app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]
+
+    app.add_middleware(GZipMiddleware, minimum_size=1_000)
+    app.add_middleware(Manners, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        Cors,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"],
+        allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "Accept-Language"],
+        expose_headers=[
+            "ETag",
+            "Link",
+            "Location",
+            "Retry-After",
+            "Allow",
+            "WWW-Authenticate",
+            "Content-Disposition",
+        ],
+        max_age=86_400,
+    )
+    app.add_middleware(RequestLog)
+    _answer_errors(app)
+    return app
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """Whatever goes wrong below becomes one of our problems."""
+
+    @app.exception_handler(NotModified)
+    async def not_modified(request: Request, error: NotModified) -> Response:
+        return Response(status_code=304, headers={**PUBLIC, "ETag": error.etag})
+
+    @app.exception_handler(HTTPException)
+    async def http_exception(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 405:
+            if request.method == "OPTIONS":
+                allow = ", ".join(http.allowed_methods(app, request.scope))
+                return Response(status_code=204, headers={"Allow": allow})
+            return problem_response(request, http.method_not_allowed(app, request.scope))
+        return problem_response(request, from_http_exception(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def validation(request: Request, error: RequestValidationError) -> Response:
+        return problem_response(request, from_validation(error))
+
+    @app.exception_handler(sqlalchemy.exc.IntegrityError)
+    async def collision(request: Request, error: sqlalchemy.exc.IntegrityError) -> Response:
+        problem = Conflict(
+            "同時に行われた別の更新と衝突しました。読み直して、もう一度お試しください。",
+            "It collided with another write at the same moment. Read again and retry.",
+        )
+        return problem_response(request, problem)
+
+    @app.exception_handler(sqlalchemy.exc.OperationalError)
+    @app.exception_handler(sqlalchemy.exc.TimeoutError)
+    async def away(request: Request, error: Exception) -> Response:
+        log.warning("database", extra={"error": type(error.__cause__ or error).__name__})
+        return problem_response(request, busy())

@@ -1,0 +1,182 @@
+"""施策: /measures"""
+
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
+from sqlmodel import Session
+
+from app.access import WriterKnown, changing
+from app.changes import RevisionRead, remove, save
+from app.evaluations import EVALUATIONS, EvaluationShape, InMeasure
+from app.kit.database import Reading, Writing
+from app.kit.http import answer, created
+from app.kit.listing import Listing, Names, PageQuery, page
+from app.kit.text import terms
+from app.models import EVALUATION, MEASURE, MEASURE_KEY, PLAN, SECTION, Code, Measure, MeasureFields
+from app.plans import held_plan, no_parent, taken
+from app.shapes import Ending, Heading, Partial, PlanSlug, RowId, page_of, patched
+
+router = APIRouter(prefix="/measures", tags=["measures"])
+
+MEASURES = Listing(
+    source=MEASURE.join(SECTION).join(PLAN, MEASURE.c.plan_id == PLAN.c.id),
+    columns={
+        "id": MEASURE.c.id,
+        "key": MEASURE_KEY,
+        "plan": PLAN.c.slug,
+        "municipality_code": PLAN.c.municipality_code,
+        "section": SECTION.c.code,
+        "code": MEASURE.c.code,
+        **{name: MEASURE.c[name] for name in MeasureFields.model_fields},
+        "version": MEASURE.c.version,
+        "created_at": MEASURE.c.created_at,
+        "updated_at": MEASURE.c.updated_at,
+    },
+    sorts={
+        "id": MEASURE.c.id,
+        "plan": PLAN.c.slug,
+        "code": MEASURE.c.code_order,
+        "title": MEASURE.c.title,
+        "updated_at": MEASURE.c.updated_at,
+    },
+    order="plan,code",
+)
+
+MeasureToChange = Annotated[
+    dict[str, Any],
+    Depends(changing(MEASURES, lambda id: sa.select(MEASURE.c.plan_id).where(MEASURE.c.id == id))),
+]
+
+EXPAND = Names(("evaluations",), "Embed these (埋め込み)")
+
+
+class MeasureSection(MeasureFields):
+    section: Annotated[
+        Code, Field(description="Code of its section in the same plan (節コード)", examples=["4"])
+    ]
+
+
+class NewMeasure(MeasureSection, extra="forbid"):
+    plan: PlanSlug
+    code: Annotated[
+        Code, Field(description="Code within the plan; it never changes (施策コード)", examples=["4-2-1"])
+    ]
+
+
+class MeasurePatch(Partial, MeasureSection):
+    """What is to change in a measure. Its plan and code never do; it may move to another section."""
+
+
+class MeasureShape(Ending, MeasureSection, Heading):
+    plan: PlanSlug
+    municipality_code: Annotated[str, Field(description="Municipality of the plan (市区町村コード)")]
+    code: Annotated[
+        str, Field(description="Code within the plan; it never changes (施策コード)", examples=["4-2-1"])
+    ]
+
+
+class ExpandedMeasure(MeasureShape):
+    evaluations: Annotated[
+        list[EvaluationShape], Field(description="Its evaluations, by year and row (年度評価)")
+    ]
+
+
+MeasurePage = page_of("Measure", MeasureShape, ExpandedMeasure)
+
+
+class MeasureQuery(PageQuery, InMeasure):
+    expand: Annotated[str, EXPAND] | None = None
+    sort: Annotated[str, MEASURES.sorting] = MEASURES.order
+    fields: (
+        Annotated[str, Names((*MEASURES.columns, "evaluations"), MEASURES.choosing.description)] | None
+    ) = None
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        """A measure is found by a row of its own that fits in all respects, or by its title alone."""
+        of_plan = [*super(InMeasure, self).conditions(), *self.on_measure()]
+        if not (self.on_row() or self.on_words()):
+            return of_plan
+        fits = sa.exists().where(EVALUATION.c.measure_id == MEASURE.c.id, *self.on_row(), *self.on_words())
+        if self.on_row():
+            return [*of_plan, fits]
+        titled = sa.and_(*(MEASURE.c.folded.contains(term, autoescape=True) for term in terms(self.q or "")))
+        return [*of_plan, sa.or_(titled, fits)]
+
+
+@router.get("", response_model=MeasurePage)
+def list_measures(
+    request: Request, query: Annotated[MeasureQuery, Query()], session: Reading, revision: RevisionRead
+) -> Response:
+    """施策の一覧. Codes sort by their numbers: 1-2 before 1-10.
+
+    `fiscal_year`, `rating`, `department` and `q` select measures that have one evaluation which fits them all;
+    `q` also looks in the title. `expand=evaluations` embeds all evaluations of each measure.
+    """
+
+    def expand(measures: list[dict[str, Any]]) -> None:
+        if query.expand:
+            _embed_evaluations(session, measures)
+
+    return page(request, session, MEASURES, query.conditions(), query, revision, expand)
+
+
+def _embed_evaluations(session: Session, measures: list[dict[str, Any]]) -> None:
+    by_id: dict[int, list[dict[str, Any]]] = {measure["id"]: [] for measure in measures}
+    rows = EVALUATIONS.select(EVALUATION.c.measure_id.in_(by_id)).order_by(
+        EVALUATION.c.measure_id, EVALUATION.c.fiscal_year, EVALUATION.c.ordinal
+    )
+    for row in session.execute(rows).mappings():
+        by_id[row["measure_id"]].append(EVALUATIONS.finish(dict(row)))
+    for measure in measures:
+        measure["evaluations"] = by_id[measure["id"]]
+
+
+@router.post("", status_code=201, response_model=MeasureShape)
+def create_measure(new: NewMeasure, writer: WriterKnown, session: Writing) -> Response:
+    """施策の登録."""
+    plan = held_plan(session, writer, new.plan)
+    same = (MEASURE.c.plan_id == plan.id) & (MEASURE.c.code == new.code)
+    if existing := session.scalar(sa.select(MEASURE.c.id).where(same)):
+        raise taken(f"/measures/{existing}")
+    row = new.model_dump(exclude={"plan", "section"})
+    row |= {"plan_id": plan.id, "section_id": _section_id(session, new.plan, new.section)}
+    [id] = save(session, Measure, [row]).ids
+    return created(MEASURES.one(session, id), f"/measures/{id}")
+
+
+def _section_id(session: Session, plan: str, code: str) -> int:
+    found = sa.select(SECTION.c.id).join(PLAN).where(PLAN.c.slug == plan, SECTION.c.code == code)
+    id: int | None = session.scalar(found)
+    if id is None:
+        raise no_parent("section", f"{plan}/{code}")
+    return id
+
+
+@router.get("/{id}", response_model=MeasureShape | ExpandedMeasure)
+def read_measure(
+    request: Request, id: RowId, session: Reading, expand: Annotated[str, EXPAND, Query()] | None = None
+) -> Response:
+    """施策. `expand=evaluations` embeds its evaluations."""
+    measure = MEASURES.one(session, id)
+    if expand:
+        _embed_evaluations(session, [measure])
+    return answer(request, measure)
+
+
+@router.patch("/{id}", response_model=MeasureShape)
+def change_measure(
+    request: Request, measure: MeasureToChange, patch: MeasurePatch, session: Writing
+) -> Response:
+    """施策の更新."""
+    fields = patched(MeasureSection, measure, patch)
+    fields["section_id"] = _section_id(session, measure["plan"], fields.pop("section"))
+    save(session, Measure, [{"id": measure["id"], **fields}])
+    return answer(request, MEASURES.one(session, measure["id"]))
+
+
+@router.delete("/{id}", status_code=204)
+def remove_measure(measure: MeasureToChange, session: Writing) -> None:
+    """施策の削除. Its evaluations go with it."""
+    remove(session, Measure, [measure["id"]])

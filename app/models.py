@@ -1,0 +1,408 @@
+"""The data model: a plan has sections, a section has measures, a measure has evaluations, year by year.
+
+Each noun is declared in two steps. Its *fields* are what people may write; they carry their meaning, their
+bounds and the Japanese term, and every shape of the API is made of them. Its *table* adds what the service
+keeps for itself. Tables are written through `changes.save` and `changes.remove` only, so that every write is
+numbered and logged.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, TypeAdapter, model_validator
+from pydantic import Field as Described
+from pydantic_core import PydanticCustomError
+from sqlmodel import Field, SQLModel
+
+from app.fiscal_years import FiscalYear
+from app.kit.text import MANY_LINES, ONE_LINE, fold, natural
+from app.municipalities import MunicipalityCode
+
+SQLModel.metadata.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+LARGEST = 2**53 - 1  # the largest integer that every JSON client reads exactly
+
+Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite numbers rows only under INTEGER
+# Both databases sort text by code point, whatever locale the server was installed with.
+Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+
+def _web_address(value: str) -> str:
+    try:
+        TypeAdapter(AnyHttpUrl).validate_python(value)
+    except ValueError:
+        raise PydanticCustomError(
+            "web_address",
+            "{en}",
+            {
+                "ja": "http:// または https:// で始まる URL を書いてください。",
+                "en": "Give an http:// or https:// URL.",
+            },
+        ) from None
+    return value
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Values
+
+Title = Annotated[str, ONE_LINE, Described(min_length=1, max_length=500)]
+Label = Annotated[str, ONE_LINE, Described(min_length=1, max_length=100)]
+Prose = Annotated[str, MANY_LINES, Described(min_length=1, max_length=10_000)]
+Mark = Annotated[str, ONE_LINE, Described(min_length=1, max_length=20)]
+WebAddress = Annotated[
+    str,
+    ONE_LINE,
+    AfterValidator(_web_address),
+    Described(max_length=500, json_schema_extra={"format": "uri"}),
+]
+Slug = Annotated[
+    str,
+    Described(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=64, examples=["fujimi-yumetsunagu"]),
+]
+# A code stands inside a natural key, between slashes, and in comma lists.
+Code = Annotated[str, Described(pattern=r"^[^\s/,\u0000-\u001f\u007f-\u009f]+$", max_length=64)]
+Position = Annotated[int, Described(strict=True, ge=0, le=LARGEST)]
+
+
+class Rating(BaseModel):
+    """One code of a plan's rating scale. It means what the plan's own documents say, or nothing."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True)
+
+    code: Annotated[
+        Mark, Described(description="The code, exactly as the plan uses it (評価の記号)", examples=["A"])
+    ]
+    label: (
+        Annotated[
+            Label, Described(description="What the source calls it (評価の名称); null when it does not say")
+        ]
+        | None
+    ) = None
+    description: (
+        Annotated[
+            Prose, Described(description="How the source explains it (評価の基準); null when it does not say")
+        ]
+        | None
+    ) = None
+
+
+def _distinct(ratings: list[Rating]) -> list[Rating]:
+    codes = [rating.code for rating in ratings]
+    if twice := sorted({code for code in codes if codes.count(code) > 1}):
+        raise PydanticCustomError(
+            "ratings",
+            "{en}",
+            {
+                "ja": f"評価の記号が重複しています: {', '.join(twice)}",
+                "en": f"Each code may stand once in the scale: {', '.join(twice)} stands twice.",
+            },
+        )
+    return ratings
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What people may write
+
+
+class PlanFields(SQLModel):
+    title: Title = Field(sa_type=Text, description="Title as published (計画名)")
+    municipality_code: MunicipalityCode = Field(sa_type=Text)
+    municipality: Label = Field(sa_type=Text, description="Name of the municipality (市区町村名)")
+    first_fiscal_year: FiscalYear | None = Field(
+        default=None,
+        sa_type=sa.Integer,
+        description="First fiscal year of the plan's term (計画期間の初年度)",
+    )
+    last_fiscal_year: FiscalYear | None = Field(
+        default=None,
+        sa_type=sa.Integer,
+        description="Last fiscal year of the plan's term (計画期間の最終年度)",
+    )
+    ratings: Annotated[list[Rating], AfterValidator(_distinct), Described(max_length=100)] = Field(
+        default_factory=list,
+        sa_type=sa.JSON,
+        description="The plan's own rating scale, best first as far as known (評価の区分)",
+    )
+    ratings_closed: Annotated[bool, Described(strict=True)] = Field(
+        default=False,
+        description="True once someone who knows has declared the scale complete and its order right. "
+        "Until then a code that appears for the first time joins the scale (評価区分の確定)",
+    )
+    licence: Label | None = Field(
+        default=None,
+        sa_type=Text,
+        description="Licence of the published data; null when the source names none (利用条件)",
+    )
+    source_url: WebAddress | None = Field(
+        default=None, sa_type=Text, description="Where the municipality publishes the plan (掲載ページ)"
+    )
+
+    @model_validator(mode="after")
+    def begins_before_it_ends(self) -> "PlanFields":
+        first, last = self.first_fiscal_year, self.last_fiscal_year
+        if first is not None and last is not None and first > last:
+            raise PydanticCustomError(
+                "term",
+                "{en}",
+                {
+                    "ja": f"計画期間の初年度 ({first}) が最終年度 ({last}) より後です。",
+                    "en": f"The plan's first fiscal year ({first}) is after its last ({last}).",
+                },
+            )
+        return self
+
+
+class SectionFields(SQLModel):
+    label: Label | None = Field(
+        default=None, sa_type=Text, description="Number as printed (節の表記), e.g. 第1節"
+    )
+    title: Title | None = Field(
+        default=None, sa_type=Text, description="Title (節の名称); null when the source has none"
+    )
+    position: Position | None = Field(
+        default=None, sa_type=sa.BigInteger, description="Place in the plan, counted from 1 (並び順)"
+    )
+
+
+class MeasureFields(SQLModel):
+    title: Title = Field(sa_type=Text, description="Title as published (施策名・計画)")
+    path: Annotated[list[Label], Described(max_length=10)] = Field(
+        default_factory=list,
+        sa_type=sa.JSON,
+        description='Its numbering as printed, from the outside in (番号の表記), e.g. ["第1節", "1", "①"]',
+    )
+    position: Position | None = Field(
+        default=None, sa_type=sa.BigInteger, description="Place in the plan, counted from 1 (並び順)"
+    )
+
+
+class EvaluationFields(SQLModel):
+    implementation: Prose | None = Field(
+        default=None, sa_type=Text, description="What was done in the year (実施内容)"
+    )
+    rating: Mark | None = Field(
+        default=None,
+        sa_type=Text,
+        description="Code of the plan's own scale (評価); null when the year was not rated. It has no meaning that "
+        "the plan's documents do not give it",
+    )
+    rating_printed: Mark | None = Field(
+        default=None,
+        sa_type=Text,
+        description="The mark as printed (評価の表記); the code itself when left out",
+    )
+    rationale: Prose | None = Field(
+        default=None, sa_type=Text, description="Reasons and open issues (理由・課題等)"
+    )
+    next_plan: Prose | None = Field(
+        default=None,
+        sa_type=Text,
+        description="What is intended for the following fiscal year (次年度計画内容)",
+    )
+    department: Label | None = Field(
+        default=None,
+        sa_type=Text,
+        description="Department in charge (担当課); null when the source does not say",
+    )
+    extra: Annotated[
+        dict[Label, Annotated[str, MANY_LINES, Described(max_length=10_000)]], Described(max_length=50)
+    ] = Field(
+        default_factory=dict,
+        sa_type=sa.JSON,
+        description="Columns of the source that have no field of their own, under their printed names (その他の列)",
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What the service keeps
+
+
+class Row(SQLModel):
+    """What every row of the five nouns carries. Ids are never used again; a version counts the changes of one key."""
+
+    @staticmethod
+    def derived(row: dict[str, Any]) -> dict[str, Any]:
+        """What follows from the other columns."""
+        return {}
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=Id)
+    version: int = Field(sa_type=sa.BigInteger)
+    created_at: datetime
+    updated_at: datetime
+
+
+class Plan(PlanFields, Row, table=True):
+    """計画"""
+
+    __table_args__ = (sa.UniqueConstraint("slug"), {"sqlite_autoincrement": True})
+
+    slug: str = Field(sa_type=Text)
+    folded: str = Field(sa_type=Text)
+
+    @staticmethod
+    def derived(row: dict[str, Any]) -> dict[str, Any]:
+        return {"folded": folded(row["title"], row["municipality"])}
+
+
+class Document(Row, table=True):
+    """資料: a file as it came."""
+
+    __table_args__ = (sa.UniqueConstraint("plan_id", "sha256"), {"sqlite_autoincrement": True})
+
+    plan_id: int = Field(foreign_key="plan.id", sa_type=Id)
+    sha256: str = Field(sa_type=Text)
+    name: str = Field(sa_type=Text)
+    media_type: str = Field(sa_type=Text)
+    encoding: str | None = Field(sa_type=Text)
+    fiscal_year: int | None = Field(sa_type=sa.Integer)
+    size: int = Field(sa_type=sa.BigInteger)
+    report: dict[str, Any] = Field(sa_type=sa.JSON)
+    content: bytes = Field(sa_type=sa.LargeBinary)
+
+
+class Section(SectionFields, Row, table=True):
+    """節"""
+
+    __table_args__ = (sa.UniqueConstraint("plan_id", "code"), {"sqlite_autoincrement": True})
+
+    plan_id: int = Field(foreign_key="plan.id", sa_type=Id)
+    code: str = Field(sa_type=Text)
+    code_order: str = Field(sa_type=Text)
+
+    @staticmethod
+    def derived(row: dict[str, Any]) -> dict[str, Any]:
+        return {"code_order": natural(row["code"])}
+
+
+class Measure(MeasureFields, Row, table=True):
+    """施策"""
+
+    __table_args__ = (sa.UniqueConstraint("plan_id", "code"), {"sqlite_autoincrement": True})
+
+    plan_id: int = Field(foreign_key="plan.id", sa_type=Id)
+    section_id: int = Field(foreign_key="section.id", index=True, sa_type=Id)
+    code: str = Field(sa_type=Text)
+    code_order: str = Field(sa_type=Text)
+    folded: str = Field(sa_type=Text)
+
+    @staticmethod
+    def derived(row: dict[str, Any]) -> dict[str, Any]:
+        return {"code_order": natural(row["code"]), "folded": folded(row["title"])}
+
+
+class Evaluation(EvaluationFields, Row, table=True):
+    """年度評価: one printed row about one measure in one fiscal year."""
+
+    __table_args__ = (
+        sa.UniqueConstraint("measure_id", "fiscal_year", "ordinal"),
+        sa.Index(None, "fiscal_year", "rating"),
+        {"sqlite_autoincrement": True},
+    )
+
+    measure_id: int = Field(foreign_key="measure.id", sa_type=Id)
+    fiscal_year: int = Field(sa_type=sa.Integer)
+    ordinal: int = Field(sa_type=sa.BigInteger)
+    document_id: int | None = Field(default=None, foreign_key="document.id", index=True, sa_type=Id)
+    source_line: int | None = Field(default=None, sa_type=sa.BigInteger)
+    folded: str = Field(sa_type=Text)
+
+    @staticmethod
+    def derived(row: dict[str, Any]) -> dict[str, Any]:
+        texts = (row[name] for name in ("implementation", "rationale", "next_plan", "department"))
+        return {"folded": folded(*texts), "rating_printed": row["rating_printed"] or row["rating"]}
+
+
+class Change(SQLModel, table=True):
+    """変更履歴: every change in order; `data` is the row after it, as JSON text."""
+
+    __table_args__ = (
+        sa.Index(None, "entity", "entity_id", "seq"),
+        sa.Index(
+            "ix_change_deleted",
+            "entity",
+            "key",
+            sqlite_where=sa.text("op = 'delete'"),
+            postgresql_where=sa.text("op = 'delete'"),
+        ),
+    )
+
+    seq: int = Field(primary_key=True, sa_type=sa.BigInteger, sa_column_kwargs={"autoincrement": False})
+    entity: str = Field(sa_type=Text)
+    entity_id: int = Field(sa_type=sa.BigInteger)
+    key: str = Field(sa_type=Text)
+    op: str = Field(sa_type=Text)
+    version: int = Field(sa_type=sa.BigInteger)
+    at: datetime
+    api_key_id: str | None = Field(default=None, sa_type=Text)
+    data: str | None = Field(default=None, sa_type=Text)
+
+
+class Feed(SQLModel, table=True):
+    """The revision: how many changes this database has seen, and in which life of it."""
+
+    __table_args__ = (sa.CheckConstraint("id = 1", name="one_row"),)
+
+    id: int = Field(primary_key=True, sa_type=sa.Integer, sa_column_kwargs={"autoincrement": False})
+    epoch: str = Field(sa_type=Text)
+    seq: int = Field(sa_type=sa.BigInteger)
+
+
+class Role(StrEnum):
+    EDITOR = "editor"
+    ADMIN = "admin"
+
+
+class ApiKey(SQLModel, table=True):
+    """Who may write: an editor within one municipality, an admin everywhere. The secret is kept as its SHA-256."""
+
+    __tablename__ = "api_key"
+    __table_args__ = (
+        sa.CheckConstraint("role = 'admin' OR municipality_code IS NOT NULL", name="editor_has_municipality"),
+    )
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    name: str = Field(sa_type=Text)
+    role: str = Field(sa_type=Text)
+    municipality_code: str | None = Field(default=None, sa_type=Text)
+    secret_sha256: str = Field(sa_type=Text)
+    created_at: datetime
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+def folded(*texts: str | None) -> str:
+    """What a search looks through. Fields stay apart, so that no word is found across two of them."""
+    return "\n".join(fold(text) for text in texts if text)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+# The tables as SQL knows them: queries are written with these.
+PLAN, DOCUMENT, SECTION, MEASURE, EVALUATION, CHANGE, FEED, API_KEY = (
+    SQLModel.metadata.tables[name]
+    for name in ("plan", "document", "section", "measure", "evaluation", "change", "feed", "api_key")
+)
+
+# A natural key as one string, the parent's first.
+PLAN_KEY = PLAN.c.slug
+DOCUMENT_KEY = PLAN.c.slug + "/" + DOCUMENT.c.sha256
+SECTION_KEY = PLAN.c.slug + "/" + SECTION.c.code
+MEASURE_KEY = PLAN.c.slug + "/" + MEASURE.c.code
+EVALUATION_KEY = (
+    MEASURE_KEY
+    + "/"
+    + sa.cast(EVALUATION.c.fiscal_year, sa.Text)
+    + "/"
+    + sa.cast(EVALUATION.c.ordinal, sa.Text)
+)

@@ -1,0 +1,214 @@
+"""計画: /plans"""
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
+from sqlmodel import Session
+
+from app.access import Writer, WriterKnown, row_to_change
+from app.changes import RevisionRead, hold, remove, save
+from app.kit.database import Reading, Writing
+from app.kit.errors import Conflict, Finding, Invalid, NotFound, Say
+from app.kit.http import IfMatch, answer, created
+from app.kit.listing import Listing, PageQuery, no_such_row, page
+from app.kit.text import terms
+from app.models import EVALUATION, MEASURE, PLAN, PLAN_KEY, Plan, PlanFields, Slug
+from app.shapes import Ending, Heading, InMunicipality, Partial, PlanName, Words, page_of, patched
+
+router = APIRouter(prefix="/plans", tags=["plans"])
+
+PLANS = Listing(
+    source=PLAN,
+    columns={
+        "id": PLAN.c.id,
+        "key": PLAN_KEY,
+        "slug": PLAN.c.slug,
+        **{name: PLAN.c[name] for name in PlanFields.model_fields},
+        "version": PLAN.c.version,
+        "created_at": PLAN.c.created_at,
+        "updated_at": PLAN.c.updated_at,
+    },
+    sorts={name: PLAN.c[name] for name in ("id", "slug", "title", "municipality_code", "updated_at")},
+    order="slug",
+)
+
+
+class NewPlan(PlanFields, extra="forbid"):
+    slug: Annotated[Slug, Field(description="Short name in addresses and keys; it never changes (識別名)")]
+
+
+class PlanPatch(Partial, PlanFields):
+    """What is to change in a plan. Its slug never does."""
+
+
+class PlanShape(Ending, PlanFields, Heading):
+    slug: Annotated[str, Field(description="Short name in addresses and keys; it never changes (識別名)")]
+
+
+PlanPage = page_of("Plan", PlanShape)
+
+
+class PlanQuery(PageQuery, InMunicipality):
+    q: Words | None = None
+    sort: Annotated[str, PLANS.sorting] = PLANS.order
+    fields: Annotated[str, PLANS.choosing] | None = None
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        found = [PLAN.c.folded.contains(term, autoescape=True) for term in terms(self.q or "")]
+        return [*super().conditions(), *found]
+
+
+def plan_in_path(id: PlanName) -> sa.ColumnElement[bool]:
+    """Which plan the path means: by id or by slug."""
+    return PLAN.c.id == int(id) if id.isdigit() else PLAN.c.slug == id
+
+
+PlanInPath = Annotated[sa.ColumnElement[bool], Depends(plan_in_path)]
+
+
+def plan_id(session: Session, which: sa.ColumnElement[bool]) -> int:
+    found: int | None = session.scalar(sa.select(PLAN.c.id).where(which))
+    if found is None:
+        raise no_such_row("plan")
+    return found
+
+
+def _plan_to_change(
+    which: PlanInPath, writer: WriterKnown, session: Writing, if_match: IfMatch = None
+) -> dict[str, Any]:
+    id = plan_id(session, which)
+    return row_to_change(session, writer, PLANS, id, sa.select(PLAN.c.id).where(PLAN.c.id == id), if_match)
+
+
+PlanToChange = Annotated[dict[str, Any], Depends(_plan_to_change)]
+
+
+def held_plan(session: Session, writer: Writer, slug: str) -> sa.Row[Any]:
+    """The plan that a body names by its slug, held, for a writer who may add to it."""
+    which = PLAN.c.slug == slug
+    hold(session, sa.select(PLAN.c.id).where(which))
+    plan = session.execute(sa.select(PLAN.c.id, PLAN.c.municipality_code).where(which)).one_or_none()
+    if plan is None:
+        raise no_parent("plan", slug)
+    writer.must_be_allowed(plan.municipality_code)
+    return plan
+
+
+def no_parent(noun: str, name: object) -> NotFound:
+    says = Say(
+        f"{noun} {name} は登録されていません。先に登録してください。",
+        f"There is no {noun} {name}. Create it first.",
+    )
+    return NotFound(*says, findings=[Finding(says, pointer=f"/{noun}")])
+
+
+def taken(path: str) -> Conflict:
+    return Conflict(
+        f"同じキーのデータが既にあります: {path}",
+        f"A row with this key exists already: {path}",
+        existing=path,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------
+
+
+@router.get("", response_model=PlanPage)
+def list_plans(
+    request: Request, query: Annotated[PlanQuery, Query()], session: Reading, revision: RevisionRead
+) -> Response:
+    """計画の一覧. Without `sort` in the order of their slugs. `q` looks in title and municipality."""
+    return page(request, session, PLANS, query.conditions(), query, revision)
+
+
+@router.post("", status_code=201, response_model=PlanShape)
+def create_plan(new: NewPlan, writer: WriterKnown, session: Writing) -> Response:
+    """計画の登録. The slug is its name in every copy of the data, so it never changes."""
+    writer.must_be_allowed(new.municipality_code)
+    if existing := session.scalar(sa.select(PLAN.c.id).where(PLAN.c.slug == new.slug)):
+        raise taken(f"/plans/{existing}")
+    [id] = save(session, Plan, [new.model_dump()]).ids
+    return created(PLANS.one(session, id), f"/plans/{id}")
+
+
+@router.get("/{id}", response_model=PlanShape)
+def read_plan(request: Request, which: PlanInPath, session: Reading) -> Response:
+    """計画."""
+    return answer(request, PLANS.one(session, plan_id(session, which)))
+
+
+@router.patch("/{id}", response_model=PlanShape)
+def change_plan(
+    request: Request, plan: PlanToChange, patch: PlanPatch, writer: WriterKnown, session: Writing
+) -> Response:
+    """計画の更新. `ratings` is replaced as a whole; a code that rows of the plan use cannot leave the scale."""
+    fields = patched(PlanFields, plan, patch)
+    writer.must_be_allowed(fields["municipality_code"])
+    _refuse_lost_codes(session, plan["id"], fields["ratings"])
+    save(session, Plan, [{"id": plan["id"], **fields}])
+    return answer(request, PLANS.one(session, plan["id"]))
+
+
+@router.delete("/{id}", status_code=204)
+def remove_plan(plan: PlanToChange, session: Writing) -> None:
+    """計画の削除. Everything in it goes with it, and each row is logged."""
+    remove(session, Plan, [plan["id"]])
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The rating scale
+
+
+def admit_ratings(session: Session, plan: int, codes: Iterable[str]) -> list[str]:
+    """Let codes that the plan's scale does not know join it, unless it is closed; tells which did.
+
+    Where the usual order of such codes is known the newcomer takes its place in it, else it comes last.
+    """
+    scale, closed = session.execute(
+        sa.select(PLAN.c.ratings, PLAN.c.ratings_closed).where(PLAN.c.id == plan)
+    ).one()
+    known = [rating["code"] for rating in scale]
+    new = [code for code in dict.fromkeys(codes) if code not in known]
+    if new and closed:
+        allowed = ", ".join(known)
+        raise Invalid(
+            Finding(
+                Say(
+                    f"評価 {new[0]} はこの計画の評価区分にありません。使えるのは {allowed} です。",
+                    f"The plan's scale is closed and has no {new[0]}; it has {allowed}.",
+                ),
+                pointer="/rating",
+            )
+        )
+    if new:
+        joined = scale + [{"code": code, "label": None, "description": None} for code in new]
+        save(session, Plan, [{"id": plan, "ratings": in_usual_order(joined)}])
+    return new
+
+
+def in_usual_order(scale: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Best first where all codes belong to one usual family; as they came where they do not."""
+    codes = {rating["code"] for rating in scale}
+    for family in ("SABCDEF", "ＳＡＢＣＤＥＦ", "abcdef", "◎○△▲×", "◎〇△▲×"):
+        if codes <= set(family):
+            return sorted(scale, key=lambda rating: family.index(rating["code"]))
+    return scale
+
+
+def _refuse_lost_codes(session: Session, plan: int, scale: list[dict[str, Any]]) -> None:
+    in_use = (
+        sa.select(EVALUATION.c.rating)
+        .distinct()
+        .join(MEASURE)
+        .where(MEASURE.c.plan_id == plan, EVALUATION.c.rating.is_not(None))
+    )
+    lost = set(session.scalars(in_use)) - {rating["code"] for rating in scale}
+    if lost:
+        codes = ", ".join(sorted(lost))
+        raise Conflict(
+            f"評価 {codes} を使っている行があるため、評価区分から外せません。",
+            f"Rows of this plan are rated {codes}; these codes cannot leave its scale.",
+        )

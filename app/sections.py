@@ -1,0 +1,113 @@
+"""節: /sections"""
+
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import Field
+
+from app.access import WriterKnown, changing
+from app.changes import RevisionRead, remove, save
+from app.kit.database import Reading, Writing
+from app.kit.http import answer, created
+from app.kit.listing import Listing, PageQuery, page
+from app.models import PLAN, SECTION, SECTION_KEY, Code, Section, SectionFields
+from app.plans import held_plan, taken
+from app.shapes import Ending, Heading, InPlan, Partial, PlanSlug, RowId, page_of, patched
+
+router = APIRouter(prefix="/sections", tags=["sections"])
+
+SECTIONS = Listing(
+    source=SECTION.join(PLAN),
+    columns={
+        "id": SECTION.c.id,
+        "key": SECTION_KEY,
+        "plan": PLAN.c.slug,
+        "municipality_code": PLAN.c.municipality_code,
+        "code": SECTION.c.code,
+        **{name: SECTION.c[name] for name in SectionFields.model_fields},
+        "version": SECTION.c.version,
+        "created_at": SECTION.c.created_at,
+        "updated_at": SECTION.c.updated_at,
+    },
+    sorts={
+        "id": SECTION.c.id,
+        "plan": PLAN.c.slug,
+        "code": SECTION.c.code_order,
+        "updated_at": SECTION.c.updated_at,
+    },
+    order="plan,code",
+)
+
+SectionToChange = Annotated[
+    dict[str, Any],
+    Depends(changing(SECTIONS, lambda id: sa.select(SECTION.c.plan_id).where(SECTION.c.id == id))),
+]
+
+
+class SectionCode(SectionFields):
+    code: Annotated[
+        Code, Field(description="Code within the plan; it never changes (節コード)", examples=["1"])
+    ]
+
+
+class NewSection(SectionCode, extra="forbid"):
+    plan: PlanSlug
+
+
+class SectionPatch(Partial, SectionFields):
+    """What is to change in a section. Its plan and code never do."""
+
+
+class SectionShape(Ending, SectionCode, Heading):
+    plan: PlanSlug
+    municipality_code: Annotated[str, Field(description="Municipality of the plan (市区町村コード)")]
+
+
+SectionPage = page_of("Section", SectionShape)
+
+
+class SectionQuery(PageQuery, InPlan):
+    sort: Annotated[str, SECTIONS.sorting] = SECTIONS.order
+    fields: Annotated[str, SECTIONS.choosing] | None = None
+
+
+@router.get("", response_model=SectionPage)
+def list_sections(
+    request: Request, query: Annotated[SectionQuery, Query()], session: Reading, revision: RevisionRead
+) -> Response:
+    """節の一覧. Codes sort by their numbers: 2 before 10."""
+    return page(request, session, SECTIONS, query.conditions(), query, revision)
+
+
+@router.post("", status_code=201, response_model=SectionShape)
+def create_section(new: NewSection, writer: WriterKnown, session: Writing) -> Response:
+    """節の登録."""
+    plan = held_plan(session, writer, new.plan)
+    row = new.model_dump(exclude={"plan"}) | {"plan_id": plan.id}
+    same = (SECTION.c.plan_id == plan.id) & (SECTION.c.code == new.code)
+    if existing := session.scalar(sa.select(SECTION.c.id).where(same)):
+        raise taken(f"/sections/{existing}")
+    [id] = save(session, Section, [row]).ids
+    return created(SECTIONS.one(session, id), f"/sections/{id}")
+
+
+@router.get("/{id}", response_model=SectionShape)
+def read_section(request: Request, id: RowId, session: Reading) -> Response:
+    """節."""
+    return answer(request, SECTIONS.one(session, id))
+
+
+@router.patch("/{id}", response_model=SectionShape)
+def change_section(
+    request: Request, section: SectionToChange, patch: SectionPatch, session: Writing
+) -> Response:
+    """節の更新."""
+    save(session, Section, [{"id": section["id"], **patched(SectionFields, section, patch)}])
+    return answer(request, SECTIONS.one(session, section["id"]))
+
+
+@router.delete("/{id}", status_code=204)
+def remove_section(section: SectionToChange, session: Writing) -> None:
+    """節の削除. Its measures and their evaluations go with it."""
+    remove(session, Section, [section["id"]])

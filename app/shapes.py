@@ -1,0 +1,131 @@
+"""What the shapes of all nouns have in common: how a row begins and ends, a page of them, a patch of one."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+
+import sqlalchemy as sa
+from fastapi import Path
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model
+from pydantic_core import PydanticUndefined
+from sqlmodel import SQLModel
+
+from app.kit.listing import LARGEST, digits
+from app.models import PLAN
+from app.municipalities import MunicipalityCode
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+RowId = Annotated[
+    int, Path(ge=1, le=LARGEST, description="The row's `id`", examples=[1]), BeforeValidator(digits)
+]
+PlanName = Annotated[
+    str,
+    Path(
+        max_length=64,
+        pattern=r"^([1-9][0-9]{0,15}|[a-z][a-z0-9]*(-[a-z0-9]+)*)$",
+        description="The plan's `id` or `slug`",
+        examples=["fujimi-yumetsunagu"],
+    ),
+]
+PlanSlug = Annotated[
+    str, Field(max_length=64, description="The plan's slug (計画)", examples=["fujimi-yumetsunagu"])
+]
+Words = Annotated[
+    str,
+    Field(
+        max_length=200,
+        description="Words that must all be found, separated by spaces, full-width ones too. Width, case and "
+        "inner spaces do not matter (検索語)",
+        examples=["学習支援"],
+    ),
+]
+
+
+class Heading(SQLModel, extra="forbid", json_schema_serialization_defaults_required=True):
+    """How a row of every noun begins."""
+
+    id: Annotated[int, Field(description="Identifier here, never used again for another row (内部番号)")]
+    key: Annotated[str, Field(description="Natural key: the same in every copy of the data (自然キー)")]
+
+
+class Ending(SQLModel):
+    """How a row of every noun ends."""
+
+    version: Annotated[int, Field(ge=1, description="Counts the changes of this key: 1, 2, 3… (版)")]
+    created_at: Annotated[datetime, Field(description="When it was first written, UTC (登録日時)")]
+    updated_at: Annotated[datetime, Field(description="When it was last changed, UTC (更新日時)")]
+
+
+class Resultset(BaseModel):
+    count: Annotated[int, Field(ge=0, description="How many rows match in all (該当件数)")]
+    limit: Annotated[int, Field(description="Rows a page (1ページの件数)")]
+    next: Annotated[
+        str | None, Field(description="The `cursor` of the rows after these; null on the last page (続き)")
+    ]
+
+
+class ListMetadata(BaseModel):
+    resultset: Resultset
+    revision: Annotated[
+        int, Field(ge=0, description="The state of the database that this answer shows (リビジョン)")
+    ]
+
+
+class Partial(SQLModel, extra="forbid", json_schema_serialization_defaults_required=False):
+    """Mixed into a shape: any field may be left out, and one that is given must be valid."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        for field in cls.model_fields.values():
+            field.default = PydanticUndefined
+            field.default_factory = _nothing
+        cls.model_rebuild(force=True)
+
+
+def _nothing() -> None:
+    return None
+
+
+def page_of(name: str, *shapes: type[BaseModel]) -> type[BaseModel]:
+    """The model of a page: rows of one of the shapes, or with some of the first one's fields when `fields` asks so."""
+    some = create_model(f"{name}Selection", __base__=(Partial, shapes[0]))
+    some.__doc__ = "The fields that `fields` names."
+    row: Any = some
+    for shape in reversed(shapes):
+        row = shape | row
+    return create_model(f"{name}Page", metadata=(ListMetadata, ...), results=(list[row], ...))
+
+
+def patched(fields: type[Shape], row: Mapping[str, Any], patch: BaseModel) -> dict[str, Any]:
+    """The row that a JSON merge patch (RFC 7396) would make, checked as a whole."""
+    current = {name: row[name] for name in fields.model_fields}
+    try:
+        whole = fields.model_validate(current | patch.model_dump(exclude_unset=True))
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in found]) from None
+    return whole.model_dump()
+
+
+class InMunicipality(BaseModel):
+    """Filters are parameters that say what they mean in SQL."""
+
+    municipality: (
+        Annotated[
+            MunicipalityCode, Field(description="Municipality code, five or six digits (市区町村コード)")
+        ]
+        | None
+    ) = None
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        return [PLAN.c.municipality_code == self.municipality] if self.municipality else []
+
+
+class InPlan(InMunicipality):
+    plan: PlanSlug | None = None
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        return [*super().conditions(), *([PLAN.c.slug == self.plan] if self.plan else [])]

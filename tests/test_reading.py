@@ -1,0 +1,118 @@
+"""Reading: whatever the encoding and the line ends, the same cells come out, exactly as printed."""
+
+from pathlib import Path
+
+import pytest
+
+from app.documents.reading import MOST_CELLS, MOST_LINES, Row, Unreadable, read
+
+SEED = (Path(__file__).parent.parent / "seed" / "fujimi-h29.txt").read_bytes()
+TEXT = SEED.decode("utf-8")
+
+
+def refused(content: bytes, encoding: str | None = None) -> Unreadable:
+    with pytest.raises(Unreadable) as caught:
+        read(content, encoding)
+    return caught.value
+
+
+def test_the_rows_put_together_again_are_the_file() -> None:
+    rows = read(SEED).rows
+    assert "\n".join("\t".join(row.cells) for row in rows).encode("utf-8") == SEED
+
+
+def test_lines_are_numbered_as_in_the_file() -> None:
+    rows = read(SEED).rows
+    assert [row.line for row in rows] == list(range(1, 39))
+    assert rows[6].cells[:3] == ["第1節", "1", "①"]
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [
+        pytest.param(SEED, "utf-8", id="UTF-8"),
+        pytest.param(TEXT.encode("utf-8-sig"), "utf-8-sig", id="UTF-8 with BOM"),
+        pytest.param(TEXT.encode("cp932"), "cp932", id="CP932"),
+        pytest.param(b"\xff\xfe" + TEXT.encode("utf-16-le"), "utf-16", id="UTF-16, little endian"),
+        pytest.param(b"\xfe\xff" + TEXT.encode("utf-16-be"), "utf-16", id="UTF-16, big endian"),
+    ],
+)
+def test_every_encoding_gives_the_same_rows(content: bytes, encoding: str) -> None:
+    sheet = read(content)
+    assert sheet.encoding == encoding
+    assert sheet.rows == read(SEED).rows
+
+
+@pytest.mark.parametrize("told", ["cp932", "CP932", "shift_jis", "Shift_JIS"])
+def test_shift_jis_is_read_as_cp932(told: str) -> None:
+    sheet = read(TEXT.encode("cp932"), told)
+    assert sheet.encoding == "cp932"
+    assert sheet.rows == read(SEED).rows
+
+
+def test_the_encoding_that_is_told_is_used_even_where_another_would_do() -> None:
+    both = "ﾂｩ".encode("cp932")
+    assert read(both).rows == [Row(1, ["©"])]
+    assert read(both, "cp932").rows == [Row(1, ["ﾂｩ"])]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text_when_the_encoding_is_told() -> None:
+    assert read(TEXT.encode("utf-8-sig"), "utf-8").rows == read(SEED).rows
+
+
+def test_line_ends_of_windows_are_no_part_of_the_cells() -> None:
+    assert read(TEXT.replace("\n", "\r\n").encode()).rows == read(SEED).rows
+
+
+def test_a_line_end_after_the_last_line_adds_no_row() -> None:
+    assert read(SEED + b"\n").rows == read(SEED).rows
+    assert read(SEED + b"\r\n").rows == read(SEED).rows
+
+
+def test_cells_are_neither_stripped_nor_unquoted() -> None:
+    assert read(' a\t"b\t\u3000\t"c"\t\n'.encode()).rows == [Row(1, [" a", '"b', "\u3000", '"c"', ""])]
+
+
+@pytest.mark.parametrize("inside", ["\u2028", "\u2029", "\x0b", "\x0c", "\x85", "\x1e", "\r"])
+def test_only_a_newline_ends_a_line(inside: str) -> None:
+    assert read(f"a{inside}b\tc\nd".encode()).rows == [Row(1, [f"a{inside}b", "c"]), Row(2, ["d"])]
+
+
+def test_an_empty_file_has_no_text() -> None:
+    assert read(b"").rows == [Row(1, [""])]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "tried"),
+    [
+        pytest.param(SEED + b"\n\xff\n", 39, "utf-8, cp932", id="UTF-8 with a broken byte"),
+        pytest.param(TEXT.encode("cp932") + b"\n\x81", 39, "utf-8, cp932", id="CP932 cut within a character"),
+        pytest.param("\n《\n".encode("utf-16") + b"a", 3, "utf-16", id="UTF-16 cut within a character"),
+        pytest.param("\n".encode("utf-16") + b"\x00\xd8a\x00", 2, "utf-16", id="UTF-16 with half a pair"),
+        pytest.param(b"\xef\xbb\xbf\n\n\xff", 3, "utf-8-sig", id="UTF-8 with BOM and a broken byte"),
+    ],
+)
+def test_bytes_that_are_no_text_are_refused_with_their_line(content: bytes, line: int, tried: str) -> None:
+    problem = refused(content).problem
+    assert problem.line == line
+    assert problem.en == f"A byte here is not text in {tried}. Save the file as UTF-8 or name its encoding."
+    assert tried in problem.ja
+
+
+def test_bytes_that_are_no_text_in_the_encoding_told_are_refused() -> None:
+    assert refused(SEED, "cp932").problem.en.startswith("A byte here is not text in cp932.")
+    assert refused(TEXT.encode("cp932"), "utf-8").problem.line == 3
+
+
+@pytest.mark.parametrize("told", ["", "latin-1", "unicode_escape", "no such encoding"])
+def test_an_encoding_that_is_not_known_is_refused_with_those_that_are(told: str) -> None:
+    problem = refused(SEED, told).problem
+    assert problem.en.endswith("Name one of: utf-8, utf-8-sig, utf-16, cp932, shift_jis")
+    assert problem.ja.endswith("utf-8, utf-8-sig, utf-16, cp932, shift_jis")
+
+
+def test_a_file_of_too_many_lines_or_cells_is_refused() -> None:
+    assert len(read(b"\n" * (MOST_LINES - 1)).rows) == MOST_LINES - 1
+    assert "too large" in refused(b"\n" * MOST_LINES).problem.en
+    assert len(read(b"\t" * (MOST_CELLS - 1)).rows[0].cells) == MOST_CELLS
+    assert "too large" in refused(b"\t" * MOST_CELLS).problem.en

@@ -1,0 +1,556 @@
+"""Recognising: what the seed says is understood, exactly; what cannot be understood is listed, all of it."""
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.documents.reading import Problem, Row, Sheet, read
+from app.documents.recognising import MOST_PROBLEMS, Recognised, number, recognise
+from app.kit.text import excerpt
+
+SEED = (Path(__file__).parent.parent / "seed" / "fujimi-h29.txt").read_bytes()
+TEXT = SEED.decode("utf-8")
+PRINTED = {line: text.split("\t") for line, text in enumerate(TEXT.split("\n"), 1)}
+HEADERS = [6, 19, 23, 31]
+WORKING = [line for line, cells in PRINTED.items() if len(cells) == 8 and line not in HEADERS]
+
+
+def recognised(text: str) -> Recognised:
+    return recognise(read(text.encode("utf-8")))
+
+
+def changed(*changes: tuple[int, int, str]) -> Recognised:
+    """The seed with other words in some cells; a place is a line and a column, counted from 1."""
+    lines = [list(cells) for cells in PRINTED.values()]
+    for line, column, text in changes:
+        lines[line - 1][column - 1] = text
+    return recognised("\n".join("\t".join(cells) for cells in lines))
+
+
+def places(found: Recognised) -> list[tuple[int | None, int | None]]:
+    return [(problem.line, problem.column) for problem in found.problems]
+
+
+def only_problem(found: Recognised) -> Problem:
+    (problem,) = found.problems
+    return problem
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What the seed says
+
+
+def test_the_seed_is_understood_without_a_problem() -> None:
+    assert recognised(TEXT).problems == []
+
+
+def test_the_title_is_stripped_and_otherwise_as_printed() -> None:
+    assert PRINTED[3][0].endswith("～  ")
+    assert recognised(TEXT).title == "夢つなぐ富士見プロジェクト+(プラス)～富士見市子どもの貧困対策整備計画～"
+
+
+def test_the_subtitle_and_the_fiscal_year_are_found() -> None:
+    found = recognised(TEXT)
+    assert found.subtitle == "(平成29年度進捗状況評価結果・第1～4節)"
+    assert found.fiscal_years == [2017]
+    assert {evaluation.fiscal_year for evaluation in found.evaluations} == {2017}
+
+
+def test_the_mapping_tells_once_what_each_column_was_understood_as() -> None:
+    assert recognised(TEXT).mapping == [
+        {"column": 1, "header": "項 目", "field": "path"},
+        {"column": 2, "header": "", "field": "path"},
+        {"column": 3, "header": "", "field": "path"},
+        {"column": 4, "header": "計画", "field": "title"},
+        {"column": 5, "header": "H29実施内容", "field": "implementation", "fiscal_year": 2017},
+        {"column": 6, "header": "評価", "field": "rating", "fiscal_year": 2017},
+        {"column": 7, "header": "理由・課題等", "field": "rationale", "fiscal_year": 2017},
+        {"column": 8, "header": "H30計画内容", "field": "next_plan", "fiscal_year": 2017},
+    ]
+
+
+def test_every_text_is_its_cell_byte_for_byte_and_points_to_its_line() -> None:
+    evaluations = recognised(TEXT).evaluations
+    assert [evaluation.line for evaluation in evaluations] == WORKING
+    for evaluation in evaluations:
+        texts = [
+            *evaluation.path,
+            evaluation.title,
+            evaluation.implementation,
+            evaluation.rating,
+            evaluation.rationale,
+            evaluation.next_plan,
+        ]
+        assert [str(text).encode("utf-8") for text in texts] == [
+            cell.encode("utf-8") for cell in PRINTED[evaluation.line]
+        ]
+
+
+def test_there_are_26_rows_on_24_measures_in_10_groups_of_4_sections() -> None:
+    evaluations = recognised(TEXT).evaluations
+    assert len(evaluations) == 26
+    assert len({evaluation.code for evaluation in evaluations}) == 24
+    assert len({evaluation.code.rpartition("-")[0] for evaluation in evaluations}) == 10
+    sections = {evaluation.section_code: evaluation.section_label for evaluation in evaluations}
+    assert sections == {"1": "第1節", "2": "第2節", "3": "第3節", "4": "第4節"}
+
+
+def test_ratings_are_counted_by_section() -> None:
+    ratings = Counter(
+        (evaluation.section_code, evaluation.rating) for evaluation in recognised(TEXT).evaluations
+    )
+    assert [ratings[section, "A"] for section in "1234"] == [9, 1, 2, 5]
+    assert [ratings[section, "B"] for section in "1234"] == [2, 1, 4, 2]
+
+
+def test_codes_are_made_of_the_numbers_printed_on_each_line() -> None:
+    codes = {evaluation.line: evaluation.code for evaluation in recognised(TEXT).evaluations}
+    assert codes[7] == "1-1-1"
+    assert codes[12] == "1-1-6"
+    assert codes[29] == "3-3-3"
+    assert codes[35] == "4-1-4"
+
+
+def test_a_measure_with_three_rows_has_three_ordinals() -> None:
+    ordinals = {evaluation.line: evaluation.ordinal for evaluation in recognised(TEXT).evaluations}
+    assert [ordinals.pop(line) for line in (36, 37, 38)] == [1, 2, 3]
+    assert set(ordinals.values()) == {1}
+
+
+def test_measures_with_the_same_texts_stay_two() -> None:
+    food, learning = (
+        evaluation for evaluation in recognised(TEXT).evaluations if evaluation.line in (26, 27)
+    )
+    differing = ("line", "path", "code", "title")
+    assert {key: value for key, value in asdict(food).items() if key not in differing} == {
+        key: value for key, value in asdict(learning).items() if key not in differing
+    }
+    assert (food.code, learning.code) == ("3-2-1", "3-3-1")
+
+
+def test_what_the_document_does_not_say_stays_empty() -> None:
+    for evaluation in recognised(TEXT).evaluations:
+        assert evaluation.department is None
+        assert evaluation.extra == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(TEXT.replace("\n", "\r\n").encode(), id="CRLF"),
+        pytest.param(TEXT.encode("utf-8-sig"), id="BOM"),
+        pytest.param(TEXT.encode("utf-16"), id="UTF-16"),
+        pytest.param(TEXT.encode("cp932"), id="CP932"),
+        pytest.param(TEXT.replace("\n", "\t\t\n").encode(), id="padded with empty cells"),
+    ],
+)
+def test_the_same_document_in_another_form_says_the_same(content: bytes) -> None:
+    assert recognise(read(content)) == recognised(TEXT)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Numbers
+
+
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [
+        ("第1節", 1),
+        ("第１２節", 12),
+        ("第一節", 1),
+        ("第二十三章", 23),
+        ("1", 1),
+        (" 1　", 1),
+        ("001", 1),
+        ("１", 1),
+        ("十", 10),
+        ("十一", 11),
+        ("三十", 30),
+        ("一〇", 10),
+        ("(1)", 1),
+        ("（２０）", 20),
+        ("⑴", 1),
+        ("①", 1),
+        ("⑳", 20),
+        ("㉑", 21),
+        ("㉟", 35),
+        ("㊱", 36),
+        ("㊿", 50),
+    ],
+)
+def test_a_label_is_read_as_a_number(label: str, value: int) -> None:
+    assert number(label) == value
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "",
+        " ",
+        "ア",
+        "a",
+        "合計",
+        "1-1",
+        "①②",
+        "第節",
+        "第1",
+        "(1",
+        "½",
+        "-1",
+        "1.5",
+        "Ⅰ",
+        "٣",
+        "9" * 6,
+        "9" * 5_000,
+    ],
+)
+def test_a_label_that_is_no_number_is_not_guessed(label: str) -> None:
+    assert number(label) is None
+
+
+def test_labels_are_kept_as_printed_beside_the_code() -> None:
+    found = changed((7, 1, "第一節"), (7, 2, "１"), (7, 3, "(1)"))
+    assert found.problems == []
+    assert found.evaluations[0].path == ["第一節", "１", "(1)"]
+    assert found.evaluations[0].section_label == "第一節"
+    assert found.evaluations[0].code == "1-1-1"
+
+
+def test_numbers_are_read_one_by_one_and_never_from_joined_text() -> None:
+    found = changed((16, 2, "11"), (16, 3, "①"), (17, 2, "1"), (17, 3, "⑪"))
+    assert [evaluation.code for evaluation in found.evaluations if evaluation.line in (16, 17)] == [
+        "1-11-1",
+        "1-1-11",
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Ratings and empty cells
+
+
+@pytest.mark.parametrize(
+    ("cell", "rating", "printed"),
+    [
+        ("A", "A", "A"),
+        ("a", "a", "a"),
+        ("Ａ", "Ａ", "Ａ"),
+        (" B ", "B", "B"),
+        ("B拡", "B拡", "B拡"),
+        ("◎", "◎", "◎"),
+        ("", None, None),
+        ("　", None, None),
+        ("－", None, "－"),
+        ("-", None, "-"),
+        ("‐", None, "‐"),
+        (" － ", None, "－"),
+        ("評価対象外", None, "評価対象外"),
+    ],
+)
+def test_a_rating_is_its_mark_and_unrated_is_none(cell: str, rating: str | None, printed: str | None) -> None:
+    found = changed((7, 6, cell))
+    assert found.problems == []
+    assert (found.evaluations[0].rating, found.evaluations[0].rating_printed) == (rating, printed)
+
+
+@pytest.mark.parametrize("empty", ["", " ", "　"])
+def test_an_empty_cell_says_nothing(empty: str) -> None:
+    found = changed((7, 5, empty), (7, 7, empty), (7, 8, empty))
+    assert found.problems == []
+    first = found.evaluations[0]
+    assert (first.implementation, first.rationale, first.next_plan) == (None, None, None)
+
+
+def test_spaces_around_a_text_are_kept() -> None:
+    assert changed((7, 5, " 設置 　")).evaluations[0].implementation == " 設置 　"
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Headers and years
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "項　目\t\t\t計　　画\tＨ29 実 施 内 容\t評　価\t理由・課題 等\tＨ30　計画内容",
+        "項目\t\t\t計画\t平成29年度実施内容\t平成29年度評価\tH29理由・課題等\t平成30年度計画内容",
+        "項目\t\t\t計画\t2017実施内容\t評価\t理由・課題等\t2018年度計画内容",
+        "項目\t\t\t計画\t実施内容\t評価\t理由・課題等\t計画内容",
+        "項目\t\t\t計画\t実施内容\t評価\t理由・課題等\tH30計画内容",
+    ],
+)
+def test_a_header_is_known_by_its_words_whatever_their_spaces_and_years(header: str) -> None:
+    found = recognised(TEXT.replace("\t".join(PRINTED[6]), header))
+    assert found.problems == []
+    assert found.evaluations == recognised(TEXT).evaluations
+
+
+def test_columns_may_stand_in_another_order() -> None:
+    rows = [
+        "\t".join([*cells[5:], *cells[:5]]) if len(cells) == 8 else cells[0] for cells in PRINTED.values()
+    ]
+    found = recognised("\n".join(rows))
+    assert found.problems == []
+    assert found.evaluations == recognised(TEXT).evaluations
+    assert found.mapping[0] == {"column": 1, "header": "評価", "field": "rating", "fiscal_year": 2017}
+
+
+def test_a_column_that_is_not_there_says_nothing() -> None:
+    found = recognised("\n".join("\t".join(cells[:7]) for cells in PRINTED.values()))
+    assert found.problems == []
+    assert {evaluation.next_plan for evaluation in found.evaluations} == {None}
+
+
+def test_a_measure_that_is_called_like_a_header_is_no_header() -> None:
+    found = changed((7, 4, "計画"), (7, 8, "評価"))
+    assert found.problems == []
+    assert (found.evaluations[0].title, found.evaluations[0].next_plan) == ("計画", "評価")
+
+
+def test_the_year_comes_from_the_headers_when_there_is_no_subtitle() -> None:
+    found = recognised(TEXT.replace(PRINTED[4][0], ""))
+    assert (found.problems, found.subtitle, found.fiscal_years) == ([], None, [2017])
+
+
+def test_the_year_comes_from_the_subtitle_when_the_headers_tell_none() -> None:
+    found = recognised(TEXT.replace("H29実施内容", "実施内容").replace("H30計画内容", "計画内容"))
+    assert (found.problems, found.fiscal_years) == ([], [2017])
+
+
+def test_a_document_that_tells_no_year_is_a_problem_at_each_header() -> None:
+    text = (
+        TEXT.replace(PRINTED[4][0], "").replace("H29実施内容", "実施内容").replace("H30計画内容", "計画内容")
+    )
+    found = recognised(text)
+    assert places(found) == [(line, None) for line in HEADERS]
+    assert (
+        found.problems[0].en == "Nothing tells the fiscal year. Write it into the header, as in H29実施内容."
+    )
+    assert (found.fiscal_years, found.evaluations) == ([], [])
+
+
+@pytest.mark.parametrize("header", ["H29計画内容", "H31計画内容", "平成28年度計画内容"])
+def test_a_next_plan_that_is_not_for_the_following_year_is_a_problem(header: str) -> None:
+    problem = only_problem(changed((19, 8, header)))
+    assert (problem.line, problem.column, problem.text) == (19, 8, header)
+    assert problem.en.endswith("by the other columns it is of 2018. Make them agree.")
+
+
+def test_a_rating_of_another_year_than_the_work_is_a_problem() -> None:
+    problem = only_problem(changed((6, 6, "H28評価")))
+    assert (problem.line, problem.column) == (6, 6)
+    assert problem.en == "This column is of 2016; by the other columns it is of 2017. Make them agree."
+
+
+def test_a_header_of_another_year_than_the_subtitle_is_a_problem() -> None:
+    problem = only_problem(changed((23, 5, "H28実施内容"), (23, 8, "H29計画内容")))
+    assert (problem.line, problem.column, problem.text) == (23, 5, "H28実施内容")
+    assert problem.en == "The header reports on 2016, the subtitle on 2017. Make them agree."
+
+
+def test_a_subtitle_of_another_year_than_the_headers_is_a_problem_at_each_of_them() -> None:
+    assert places(recognised(TEXT.replace("平成29年度進捗", "平成28年度進捗"))) == [
+        (line, 5) for line in HEADERS
+    ]
+
+
+def test_a_year_of_the_subtitle_that_is_none_is_a_problem() -> None:
+    assert places(recognised(TEXT.replace("平成29年度進捗", "平成0年度進捗"))) == [(4, 1)]
+
+
+@pytest.mark.parametrize("header", ["29実施内容", "H実施内容", "実施の内容", "担当課", "H29計画", ""])
+def test_a_header_that_is_not_known_is_a_problem_and_its_row_stays_a_header(header: str) -> None:
+    problem = only_problem(changed((6, 5, header)))
+    assert (problem.line, problem.column, problem.text) == (6, 5, header)
+    assert "項目、計画、実施内容、評価、理由・課題等、計画内容" in problem.ja
+    assert "項目、計画、実施内容、評価、理由・課題等、計画内容" in problem.en
+
+
+def test_a_cell_longer_than_a_label_is_no_header() -> None:
+    assert changed((6, 6, "評" + " " * 98 + "価")).problems == []
+    assert places(changed((6, 6, "評" + " " * 99 + "価"))) == [(6, 6)]
+
+
+def test_a_header_that_stands_twice_is_a_problem() -> None:
+    assert places(changed((6, 7, "評価"))) == [(6, 7)]
+
+
+@pytest.mark.parametrize(("column", "word"), [(1, "項目"), (4, "計画")])
+def test_a_header_without_number_or_title_is_a_problem(column: int, word: str) -> None:
+    found = changed((6, column, "その他"))
+    assert f"The header {word} is missing. Add its column." in [problem.en for problem in found.problems]
+    assert 7 not in [evaluation.line for evaluation in found.evaluations]
+    assert 20 in [evaluation.line for evaluation in found.evaluations]
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "進捗", "項目\t計画\n1\t設置", TEXT.replace("\t", ",")])
+def test_a_document_without_a_header_is_one_problem(text: str) -> None:
+    problem = only_problem(recognised(text))
+    assert (problem.line, problem.column, problem.text) == (None, None, "")
+    assert problem.en.startswith(
+        "No table header (項目、計画、実施内容、評価、理由・課題等、計画内容) was found"
+    )
+    assert "utf-8" in problem.ja
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Lines that are not understood
+
+
+def test_a_missing_title_is_a_problem_and_the_subtitle_does_not_take_its_place() -> None:
+    found = recognised(TEXT.replace(PRINTED[3][0], ""))
+    assert only_problem(found).en == "There is no title. Write the plan's title on a line above the header."
+    assert (found.title, found.subtitle) == (None, PRINTED[4][0])
+
+
+@pytest.mark.parametrize("line", ["注意書き", "(平成30年度)", "1\t2"])
+def test_any_other_line_above_the_header_is_a_problem(line: str) -> None:
+    found = changed((5, 1, line))
+    assert places(found) == [(5, 1)]
+    assert (found.title, found.subtitle) == (PRINTED[3][0].strip(), PRINTED[4][0])
+
+
+@pytest.mark.parametrize("line", ["題名\t第2版", "(平成29年度)\t第2版"])
+def test_a_title_and_a_subtitle_stand_alone_on_their_lines(line: str) -> None:
+    found = recognised(TEXT.replace(PRINTED[3][0], line).replace(PRINTED[4][0], ""))
+    assert places(found) == [(None, None), (3, 1)]
+    assert (found.title, found.subtitle) == (None, None)
+
+
+@pytest.mark.parametrize("line", ["※評価は平成30年3月末時点", "第1節\t1\t①\t設置\t設置\tA\t課題"])
+def test_a_line_with_too_few_columns_is_a_problem(line: str) -> None:
+    problem = only_problem(changed((18, 1, line)))
+    assert (problem.line, problem.column, problem.text) == (18, None, line.replace("\t", " "))
+    columns = line.count("\t") + 1
+    assert problem.en.startswith(f"This line has {columns} columns, its header 8.")
+    assert problem.ja.startswith(f"この行は {columns} 列ですが、見出しは 8 列です。")
+
+
+def test_a_line_with_too_many_columns_is_a_problem_at_the_first_of_them() -> None:
+    problem = only_problem(changed((7, 8, "ネットワークの構築\t\tこども課")))
+    assert (problem.line, problem.column, problem.text) == (7, 10, "こども課")
+
+
+@pytest.mark.parametrize("label", ["", "ア", "合計"])
+def test_a_label_that_is_no_number_is_a_problem(label: str) -> None:
+    problem = only_problem(changed((8, 3, label)))
+    assert (problem.line, problem.column, problem.text) == (8, 3, label)
+    assert problem.en == "This is not a number. Write it like 第1節, 1, (1) or ①, on every line."
+
+
+def test_lines_without_a_number_are_not_held_against_each_other() -> None:
+    assert places(changed((8, 3, "ア"), (9, 3, "イ"))) == [(8, 3), (9, 3)]
+
+
+def test_a_measure_without_a_title_is_a_problem() -> None:
+    assert places(changed((8, 4, " "))) == [(8, 4)]
+
+
+def test_another_title_for_the_same_measure_is_a_problem() -> None:
+    problem = only_problem(changed((38, 4, "資格取得支援")))
+    assert (problem.line, problem.column, problem.text) == (38, 4, "資格取得支援")
+    assert problem.en == "Measure 4-2-1 has another title on line 36. Correct its number or its title."
+
+
+def test_the_same_title_for_two_measures_is_none() -> None:
+    assert changed((27, 4, PRINTED[26][3])).problems == []
+
+
+@pytest.mark.parametrize(("column", "most"), [(4, 500), (5, 10_000), (6, 20), (7, 10_000), (8, 10_000)])
+def test_a_text_may_be_so_long_and_no_longer(column: int, most: int) -> None:
+    assert changed((7, column, "あ" * most)).problems == []
+    problem = only_problem(changed((7, column, "あ" * (most + 1))))
+    assert (problem.line, problem.column, problem.text) == (7, column, excerpt("あ" * (most + 1), 100))
+    assert problem.en == f"This has {most + 1:,} characters. Shorten it to at most {most:,}."
+
+
+def test_a_label_may_have_a_hundred_characters_and_no_more() -> None:
+    assert changed((7, 3, "①" + " " * 99)).problems == []
+    assert places(changed((7, 3, "①" + " " * 100))) == [(7, 3)]
+
+
+def test_a_title_may_have_five_hundred_characters_and_no_more() -> None:
+    assert changed((3, 1, "あ" * 500)).problems == []
+    assert places(changed((3, 1, "あ" * 501))) == [(3, 1)]
+
+
+def test_a_measure_is_reached_by_ten_numbers_at_most() -> None:
+    def numbered(labels: int) -> Recognised:
+        blanks = "\t" * (labels - 1)
+        return recognised(f"題名\n項目{blanks}\t計画\tH29実施内容\n" + "1\t" * labels + "設置\t準備")
+
+    assert numbered(10).evaluations[0].code == "1-1-1-1-1-1-1-1-1-1"
+    assert places(numbered(11))[0] == (2, 11)
+
+
+@pytest.mark.parametrize(
+    "character", ["\0", "\x01", "\x0b", "\x1b", "\r", "\x7f", "\x85", "\ud800", chr(0xDFFF)]
+)
+@pytest.mark.parametrize(("line", "column"), [(3, 1), (7, 5)])
+def test_a_character_that_cannot_be_kept_is_a_problem(character: str, line: int, column: int) -> None:
+    sheet = read(SEED)
+    rows = [Row(row.line, list(row.cells)) for row in sheet.rows]
+    rows[line - 1].cells[column - 1] = f"設{character}置"
+    problem = only_problem(recognise(Sheet(sheet.encoding, rows)))
+    assert (problem.line, problem.column, problem.text) == (line, column, f"設\\u{ord(character):04x}置")
+    assert problem.en == f"The character U+{ord(character):04X} cannot be kept. Remove it."
+
+
+def test_tabs_and_newlines_within_a_cell_are_kept() -> None:
+    sheet = read(SEED)
+    rows = [Row(row.line, list(row.cells)) for row in sheet.rows]
+    rows[6].cells[4] = "設置\n\t運用"
+    found = recognise(Sheet(sheet.encoding, rows))
+    assert found.problems == []
+    assert found.evaluations[0].implementation == "設置\n\t運用"
+
+
+def test_all_problems_are_listed_at_once_in_the_order_of_the_document() -> None:
+    found = changed(
+        (5, 1, "注意書き"),
+        (6, 8, "H31計画内容"),
+        (7, 1, "ア"),
+        (7, 3, "イ"),
+        (7, 5, "設\0置"),
+        (7, 6, "とても長い評価の記号なので二十文字をこえてしまう"),
+        (13, 4, ""),
+        (18, 1, "※ 注"),
+        (23, 7, "備考"),
+        (37, 4, "資格取得支援"),
+    )
+    assert places(found) == [
+        (5, 1),
+        (6, 8),
+        (7, 1),
+        (7, 3),
+        (7, 5),
+        (7, 6),
+        (13, 4),
+        (18, None),
+        (23, 7),
+        (37, 4),
+    ]
+
+
+def test_every_problem_says_in_both_languages_what_is_wrong_and_what_to_do() -> None:
+    found = changed((5, 1, "注意書き"), (6, 8, "H31計画内容"), (7, 1, "ア"), (7, 5, "\0"), (18, 1, "※"))
+    for problem in found.problems:
+        assert problem.ja.endswith("ください。")
+        assert problem.en.endswith(".")
+        assert problem.en.isascii() or "第1節" in problem.en
+
+
+def test_of_very_many_problems_the_first_are_listed_and_the_rest_counted() -> None:
+    found = recognised(TEXT + "\n※" * (MOST_PROBLEMS + 234))
+    assert len(found.problems) == MOST_PROBLEMS + 1
+    assert found.problems[0].line == 39
+    assert found.problems[-1].en == "There are 234 more problems. Correct those above and try again."
+
+
+def test_what_was_understood_can_be_printed_and_saved_as_it_is() -> None:
+    def plain(value: Any) -> bool:
+        return isinstance(value, str | int)
+
+    assert all(plain(value) for column in recognised(TEXT).mapping for value in column.values())
