@@ -13,11 +13,12 @@ from starlette.exceptions import HTTPException
 
 from app import changes, evaluations, health, measures, plans, sections, summaries
 from app.documents import routes as documents
-from app.kit import http, openapi
+from app.kit import http
 from app.kit.database import Database, busy
 from app.kit.errors import Conflict, from_http_exception, from_validation, problem_response
 from app.kit.http import PUBLIC, Cors, Manners, NotModified, RequestLog
 from app.kit.settings import Settings
+from app.pages import docs
 
 log = logging.getLogger("shinchoku")
 
@@ -65,6 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         license_info={"name": "MIT", "identifier": "MIT"},
         lifespan=lifespan,
         dependencies=[Depends(http.strict)],
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -81,9 +83,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         documents.router,
         changes.router,
         health.router,
+        docs.router,
     ):
         app.include_router(router)
-    app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]
+    app.mount("/docs/assets", docs.assets)
+    app.openapi = lambda: docs.describe(app)  # type: ignore[method-assign]
 
     app.add_middleware(GZipMiddleware, minimum_size=1_000)
     app.add_middleware(Manners, max_body_bytes=settings.max_body_bytes)

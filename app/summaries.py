@@ -67,7 +67,7 @@ class Tally(BaseModel):
             int,
             Field(
                 ge=0,
-                description="Only with `unit=measure`: measures whose rows disagree, part of `rated` (評価が分かれた施策)",
+                description="Only with `unit=measure`: measures whose rows disagree, within `rated` (評価が割れた施策)",
             ),
         ]
         | SkipJsonSchema[None]
@@ -220,13 +220,13 @@ def _shown(row: sa.Row[Any], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _nulls_last(key: tuple[Any, ...]) -> list[tuple[bool, Any]]:
-    return [(value is None, value or 0) if value is None else (False, value) for value in key]
+    return [(value is None, 0 if value is None else value) for value in key]
 
 
 def _scales(session: Session, query: SummaryQuery, plans: set[int]) -> dict[int, Scale]:
     """The scale of each plan counted; where nothing was, of each plan that was asked for."""
     asked = [PLAN.c.id.in_(plans)] if plans else InPlan.conditions(query)
-    return dict(session.execute(sa.select(PLAN.c.id, PLAN.c.ratings).where(*asked)))
+    return dict(session.execute(sa.select(PLAN.c.id, PLAN.c.ratings).where(*asked)).tuples().all())
 
 
 def _common(scales: Iterable[Scale]) -> Scale | None:
@@ -247,7 +247,7 @@ def _not_summable() -> Invalid:
     return Invalid(
         Finding(
             Say(
-                "評価区分が異なる計画は合計しません。group_by に plan を加えるか、plan で一つの計画を指定してください。",
+                "評価区分が異なる計画は合計しません。group_by に plan を加えるか、plan で計画を一つ指定してください。",
                 "Plans with different rating scales are not summed. Group by plan, or name one with plan=.",
             ),
             parameter="group_by",

@@ -191,12 +191,15 @@ def _is_json(content_type: str) -> bool:
 
 def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
     """Every method that the address answers, for a true `Allow`."""
-    methods = {"OPTIONS"}
-    for context in iter_route_contexts(app.routes):
-        for method in context.methods or ():
-            if context.matches({**scope, "method": method})[0] is Match.FULL:
-                methods |= {method, "HEAD"} if method == "GET" else {method}
-    return sorted(methods) if len(methods) > 1 else []
+    methods = {
+        method
+        for context in iter_route_contexts(app.routes)
+        for method in context.methods or ()
+        if context.matches({**scope, "method": method})[0] is Match.FULL
+    }
+    if not methods or "GET" in methods:  # without a route of its own it is a static file
+        methods |= {"GET", "HEAD"}
+    return sorted({*methods, "OPTIONS"})
 
 
 def method_not_allowed(app: FastAPI, scope: Scope) -> Problem:

@@ -59,9 +59,10 @@ HEADERS: Schema = {
 }
 
 
-def describe(app: FastAPI) -> Schema:
-    if not app.openapi_schema:
-        schema = get_openapi(
+def describe(app: FastAPI, requests: Schema, answers: Schema) -> Schema:
+    """The application's OpenAPI text, with examples by operation."""
+    schema = _renamed(
+        get_openapi(
             title=app.title,
             version=app.version,
             summary=app.summary,
@@ -69,14 +70,8 @@ def describe(app: FastAPI) -> Schema:
             routes=app.routes,
             tags=app.openapi_tags,
             license_info=app.license_info,
-            separate_input_output_schemas=app.separate_input_output_schemas,
         )
-        app.openapi_schema = _completed(schema)
-    return app.openapi_schema
-
-
-def _completed(schema: Schema) -> Schema:
-    schema = _renamed(schema)
+    )
     components = schema["components"]
     components["schemas"]["Problem"] = PROBLEM
     for unused in ("HTTPValidationError", "ValidationError"):
@@ -93,7 +88,15 @@ def _completed(schema: Schema) -> Schema:
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
             _complete(path, method, operation)
+            name = operation["operationId"]
+            _exemplify(operation.get("requestBody"), requests.get(name))
+            _exemplify(operation["responses"].get("200"), answers.get(name))
     return schema
+
+
+def _exemplify(place: Schema | None, example: Any) -> None:
+    if place and example is not None:
+        place["content"]["application/json"]["example"] = example
 
 
 def _renamed(schema: Schema) -> Schema:
@@ -137,6 +140,9 @@ def _complete(path: str, method: str, operation: Schema) -> None:
     for status in _statuses(path, method, operation):
         slug = next(problem.slug for problem in PROBLEMS if problem.status == status)
         responses[str(status)] = {"$ref": f"#/components/responses/{slug}"}
+    if method == "patch":
+        content = operation["requestBody"]["content"]
+        content["application/merge-patch+json"] = content["application/json"]
     if method == "get" and not path.endswith("z"):
         responses["200"] |= _headers(
             "ETag", *(["Link"] if "{" not in path or path.endswith("history") else [])

@@ -1,0 +1,91 @@
+"""The OpenAPI text shows real rows of the seed, and its requests can be sent as they stand."""
+
+import json
+import os
+from typing import Any
+
+import httpx
+import pytest
+
+from app.pages.docs import EXAMPLES
+
+ASKED = {
+    "list_plans": "/plans",
+    "read_plan": "/plans/fujimi-yumetsunagu",
+    "list_sections": "/sections?limit=2",
+    "read_section": "/sections/1",
+    "list_measures": "/measures?rating=B&fiscal_year=H29&limit=2",
+    "read_measure": "/measures/22",
+    "list_evaluations": "/evaluations?measure=4-2-1&limit=1",
+    "read_evaluation": "/evaluations/26",
+    "summarise_evaluations": "/evaluations/summary?group_by=section",
+    "compare_years": "/plans/fujimi-yumetsunagu/transitions?from=H29&to=H29",
+    "follow_measure": "/measures/10/timeline",
+    "find_gaps": "/plans/fujimi-yumetsunagu/completeness",
+    "list_documents": "/documents",
+    "read_document": "/documents/1",
+    "read_plan_history": "/plans/fujimi-yumetsunagu/history",
+    "read_section_history": "/sections/1/history",
+    "read_measure_history": "/measures/22/history",
+    "read_evaluation_history": "/evaluations/26/history",
+    "read_document_history": "/documents/1/history",
+    "live": "/livez",
+    "ready": "/readyz",
+}
+SENT = {
+    "create_plan": ("POST", "/plans"),
+    "create_section": ("POST", "/sections"),
+    "create_measure": ("POST", "/measures"),
+    "create_evaluation": ("POST", "/evaluations"),
+    "change_plan": ("PATCH", "/plans/fujimi-yumetsunagu"),
+    "change_section": ("PATCH", "/sections/1"),
+    "change_measure": ("PATCH", "/measures/22"),
+    "change_evaluation": ("PATCH", "/evaluations/26"),
+}
+
+
+def undated(value: Any) -> Any:
+    """Without what depends on the hour at which the seed was read."""
+    if isinstance(value, dict):
+        moving = ("created_at", "updated_at", "at")
+        return {name: undated(inner) for name, inner in value.items() if name not in moving}
+    return [undated(item) for item in value] if isinstance(value, list) else value
+
+
+def shortened(value: Any) -> Any:
+    """Long lists are shown by their beginning."""
+    if isinstance(value, dict):
+        return {name: shortened(inner) for name, inner in value.items()}
+    return [shortened(item) for item in value[:8]] if isinstance(value, list) else value
+
+
+def test_each_answer_shown_is_the_real_one(read: httpx.Client):
+    """SHINCHOKU_WRITE_EXAMPLES=1 writes the file anew."""
+    answers = {name: shortened(read.get(path).json()) for name, path in ASKED.items()}
+    shown = json.loads(EXAMPLES.read_text("utf-8"))
+    if os.environ.get("SHINCHOKU_WRITE_EXAMPLES"):
+        EXAMPLES.write_text(
+            json.dumps(shown | {"answers": answers}, ensure_ascii=False, indent=1) + "\n", "utf-8"
+        )
+    else:
+        assert undated(shown["answers"]) == undated(answers)
+
+
+def test_every_operation_with_a_json_body_shows_one(read: httpx.Client):
+    described = read.get("/openapi.json").json()
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            assert body is None or "example" in body, f"{method} {path} shows no request"
+            answer = operation["responses"].get("200", {}).get("content", {}).get("application/json")
+            assert answer is None or method == "patch" or "example" in answer, (
+                f"{method} {path} shows no answer"
+            )
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_each_request_shown_is_accepted(name, admin: httpx.Client):
+    method, path = SENT[name]
+    shown = json.loads(EXAMPLES.read_text("utf-8"))["requests"][name]
+    answer = admin.request(method, path, json=shown, headers={"If-Match": "*"} if method == "PATCH" else {})
+    assert answer.status_code in (200, 201), answer.text
