@@ -251,7 +251,7 @@ def _insert(session: Session, entity: Entity, rows: Sequence[dict[str, Any]]) ->
 def _outlive(session: Session, entity: Entity, ids: Sequence[int]) -> None:
     """A key that was removed and is made again counts on from its last version: a version never means two things."""
     keys = entity.record.with_only_columns(entity.record.selected_columns["_key"], entity.table.c.id)
-    key_of = dict(session.execute(keys.where(entity.table.c.id.in_(ids))).tuples().all())
+    key_of = dict(session.execute(keys.where(entity.table.c.id.in_(ids))).all())
     graves = session.execute(
         sa.select(CHANGE.c.key, sa.func.max(CHANGE.c.version))
         .where(CHANGE.c.op == "delete", CHANGE.c.entity == entity.name, CHANGE.c.key.in_(key_of))

@@ -226,7 +226,7 @@ def _nulls_last(key: tuple[Any, ...]) -> list[tuple[bool, Any]]:
 def _scales(session: Session, query: SummaryQuery, plans: set[int]) -> dict[int, Scale]:
     """The scale of each plan counted; where nothing was, of each plan that was asked for."""
     asked = [PLAN.c.id.in_(plans)] if plans else InPlan.conditions(query)
-    return dict(session.execute(sa.select(PLAN.c.id, PLAN.c.ratings).where(*asked)).tuples().all())
+    return dict(session.execute(sa.select(PLAN.c.id, PLAN.c.ratings).where(*asked)).all())
 
 
 def _common(scales: Iterable[Scale]) -> Scale | None:

@@ -236,13 +236,13 @@ def _evaluations(session: Session, plan: int, document: int, table: Recognised) 
 
 def _ids(session: Session, table: sa.Table, plan: int) -> dict[str, int]:
     ids = sa.select(table.c.code, table.c.id).where(table.c.plan_id == plan)
-    return dict(session.execute(ids).tuples().all())
+    return dict(session.execute(ids).all())
 
 
 def _positions(session: Session, table: sa.Table, plan: int, codes: Iterable[str]) -> dict[str, int | None]:
     """Where each stands in the plan: what is known keeps its place, what is new follows in the document's order."""
     there = sa.select(table.c.code, table.c.position).where(table.c.plan_id == plan)
-    positions: dict[str, int | None] = dict(session.execute(there).tuples().all())
+    positions: dict[str, int | None] = dict(session.execute(there).all())
     last = max((position for position in positions.values() if position is not None), default=0)
     for code in codes:
         if code not in positions:
