@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from fastapi import Depends, Request
-from fastapi.security import HTTPBearer
+from fastapi import Depends
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlmodel import Session
 
 from app.changes import hold
@@ -38,11 +38,12 @@ class Writer:
             )
 
 
-def writer(request: Request, session: Writing) -> Writer:
+def writer(
+    session: Writing, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> Writer:
     """The holder of the request's key, or 401."""
-    scheme, _, plain = request.headers.get("authorization", "").partition(" ")
-    key = keys.read(plain.strip()) if scheme.lower() == "bearer" else None
-    if key is None:
+    key = credentials and keys.read(credentials.credentials)
+    if not key:
         raise _unauthorized(
             "Authorization: Bearer shk_… の形でキーを付けてください。",
             "Send a key as Authorization: Bearer shk_…",

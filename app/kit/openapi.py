@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -85,6 +86,7 @@ def describe(app: FastAPI, requests: Schema, answers: Schema) -> Schema:
         }
         for problem in PROBLEMS
     }
+    schema["paths"] = dict(sorted(schema["paths"].items(), key=_place(list(schema["paths"]))))
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
             _complete(path, method, operation)
@@ -92,6 +94,12 @@ def describe(app: FastAPI, requests: Schema, answers: Schema) -> Schema:
             _exemplify(operation.get("requestBody"), requests.get(name))
             _exemplify(operation["responses"].get("200"), answers.get(name))
     return schema
+
+
+def _place(paths: list[str]) -> Callable[[tuple[str, Any]], tuple[int, int]]:
+    """Each noun's addresses together, the short ones first."""
+    nouns = list(dict.fromkeys(path.split("/")[1] for path in paths))
+    return lambda item: (nouns.index(item[0].split("/")[1]), item[0].count("/"))
 
 
 def _exemplify(place: Schema | None, example: Any) -> None:
