@@ -53,15 +53,15 @@ def _web_address(value: str) -> str:
 # ---------------------------------------------------------------------------------------------------------
 # Values
 
-Title = Annotated[str, ONE_LINE, Described(min_length=1, max_length=500)]
-Label = Annotated[str, ONE_LINE, Described(min_length=1, max_length=100)]
-Prose = Annotated[str, MANY_LINES, Described(min_length=1, max_length=10_000)]
-Mark = Annotated[str, ONE_LINE, Described(min_length=1, max_length=20)]
+Title = Annotated[str, Described(min_length=1, max_length=500), ONE_LINE]
+Label = Annotated[str, Described(min_length=1, max_length=100), ONE_LINE]
+Prose = Annotated[str, Described(min_length=1, max_length=10_000), MANY_LINES]
+Mark = Annotated[str, Described(min_length=1, max_length=20), ONE_LINE]
 WebAddress = Annotated[
     str,
+    Described(max_length=500, json_schema_extra={"format": "uri"}),
     ONE_LINE,
     AfterValidator(_web_address),
-    Described(max_length=500, json_schema_extra={"format": "uri"}),
 ]
 Slug = Annotated[
     str,
@@ -213,7 +213,7 @@ class EvaluationFields(SQLModel):
         description="Department in charge (担当課); null when the source does not say",
     )
     extra: Annotated[
-        dict[Label, Annotated[str, MANY_LINES, Described(max_length=10_000)]], Described(max_length=50)
+        dict[Label, Annotated[str, Described(max_length=10_000), MANY_LINES]], Described(max_length=50)
     ] = Field(
         default_factory=dict,
         sa_type=sa.JSON,
