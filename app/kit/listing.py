@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from sqlmodel import Session
 
 from app.kit.errors import Finding, Invalid, NotFound, Say
-from app.kit.http import answer
+from app.kit.http import answer, unless_known
 
 LARGEST = 2**53 - 1
 
@@ -146,12 +146,14 @@ def page(
     """One page of the list: how many match in all, the rows, and the cursor of the rest."""
     order = _order(listing, getattr(query, "sort", None) or listing.order)
     bound = _bound(query)
+    start = None if query.cursor is None else _after(order, _position(query.cursor, bound, order))
+    unless_known(request, revision.etag)
     count = session.scalar(sa.select(sa.func.count()).select_from(listing.source).where(*conditions)) or 0
     keys = [column.label(f"_{place}") for place, (column, _) in enumerate(order)]
     statement = listing.select(*conditions).add_columns(*keys)
     statement = statement.order_by(*(column.desc() if down else column.asc() for column, down in order))
-    if query.cursor is not None:
-        statement = statement.where(_after(order, _position(query.cursor, bound, order)))
+    if start is not None:
+        statement = statement.where(start)
     rows = [dict(row) for row in session.execute(statement.limit(query.limit + 1)).mappings()]
     more = len(rows) > query.limit
     del rows[query.limit :]
@@ -176,7 +178,7 @@ def page(
 
 def _next_address(request: Request, cursor: str) -> str:
     kept = [(k, v) for k, v in parse_qsl(request.url.query, keep_blank_values=True) if k != "cursor"]
-    return f"{request.scope.get('root_path', '')}{request.url.path}?{urlencode([*kept, ('cursor', cursor)])}"
+    return f"{request.url.path}?{urlencode([*kept, ('cursor', cursor)])}"
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ PAGE = """<!doctype html>
 
 @router.get("/")
 async def front(request: Request) -> Response:
-    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
+    return RedirectResponse("docs")
 
 
 @router.get("/docs")
