@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Session
 
@@ -13,10 +13,22 @@ from app.access import WriterKnown, changing
 from app.changes import RevisionRead, hold, remove, save
 from app.fiscal_years import FiscalYear, FiscalYearParameter
 from app.kit.database import Reading, Writing
-from app.kit.http import answer, created
+from app.kit.errors import Conflict
+from app.kit.http import answer, written
 from app.kit.listing import LARGEST, Listing, Number, PageQuery, page
-from app.kit.text import terms
-from app.models import EVALUATION, EVALUATION_KEY, MEASURE, PLAN, SECTION, Code, Evaluation, EvaluationFields
+from app.kit.text import ONE_LINE, Form, terms
+from app.models import (
+    EVALUATION,
+    EVALUATION_KEY,
+    MEASURE,
+    PLAN,
+    SECTION,
+    Code,
+    Evaluation,
+    EvaluationFields,
+    Extra,
+    Label,
+)
 from app.plans import admit_ratings, no_parent, taken
 from app.shapes import Ending, Heading, InPlan, Partial, PlanSlug, RowId, Words, page_of, patched
 
@@ -72,8 +84,13 @@ EvaluationToChange = Annotated[
 ]
 
 
-class NewEvaluation(EvaluationFields, extra="forbid"):
+MOST_ROWS = 1_000_000  # of one measure in one year
+
+
+class NewEvaluation(EvaluationFields):
     """The measure is named by `measure_id`, or by `plan` and `measure_code`."""
+
+    model_config = ConfigDict(extra="forbid")  # type: ignore[assignment]
 
     measure_id: (
         Annotated[int, Field(strict=True, ge=1, le=LARGEST, description="The measure's `id` (施策)")] | None
@@ -90,7 +107,7 @@ class NewEvaluation(EvaluationFields, extra="forbid"):
             Field(
                 strict=True,
                 ge=1,
-                le=1_000_000,
+                le=MOST_ROWS,
                 description="Which of the measure's rows in the year, from 1; the next free one when left out (行番号)",
             ),
         ]
@@ -116,8 +133,13 @@ class NewEvaluation(EvaluationFields, extra="forbid"):
 class EvaluationPatch(Partial, EvaluationFields):
     """What is to change in an evaluation. Its measure, fiscal year and ordinal never do.
 
-    When `rating` changes without `rating_printed`, the printed mark follows it.
+    When `rating` changes without `rating_printed`, the printed mark follows it. `extra` is merged name by name.
     """
+
+    extra: Annotated[  # type: ignore[assignment]
+        dict[Label, Extra | None],
+        Field(max_length=50, description="Columns to set, or with null to remove (その他の列)"),
+    ]
 
 
 class _Place(Heading):
@@ -151,32 +173,38 @@ class EvaluationShape(_Source, EvaluationFields, _Place):
 EvaluationPage = page_of("Evaluation", EvaluationShape)
 
 
+SectionAsked = Annotated[
+    str, Field(max_length=64, description="Section code (節コード)", examples=["3"]), ONE_LINE
+]
+MeasureAsked = Annotated[
+    str, Field(max_length=64, description="Measure code (施策コード)", examples=["4-2-1"]), ONE_LINE
+]
+DepartmentAsked = Annotated[
+    str, Field(max_length=100, description="Department, exactly as printed (担当課)"), ONE_LINE
+]
+RatingAsked = Annotated[
+    str,
+    Field(
+        max_length=200,
+        description="Rating codes, several by comma; `none` finds what was not rated (評価)",
+        examples=["B", "A,none"],
+    ),
+    Form(
+        r"^[^,\u0000-\u001f\u007f-\u009f]+(,[^,\u0000-\u001f\u007f-\u009f]+)*$",
+        "評価の記号を、複数ならコンマ区切りで指定してください。評価なしは none です。",
+        "Give rating codes, several by comma; none is for what was not rated.",
+    ),
+]
+
+
 class InMeasure(InPlan):
     """The filters on a measure and its rows in a year, for `/evaluations`, its summary and `/measures`."""
 
-    section: (
-        Annotated[str, Field(max_length=64, description="Section code (節コード)", examples=["3"])] | None
-    ) = None
-    measure: (
-        Annotated[str, Field(max_length=64, description="Measure code (施策コード)", examples=["4-2-1"])]
-        | None
-    ) = None
+    section: SectionAsked | None = None
+    measure: MeasureAsked | None = None
     fiscal_year: FiscalYearParameter | None = None
-    rating: (
-        Annotated[
-            str,
-            Field(
-                max_length=200,
-                pattern="^[^,]+(,[^,]+)*$",
-                description="Rating codes, several by comma; `none` finds what was not rated (評価)",
-                examples=["B", "A,none"],
-            ),
-        ]
-        | None
-    ) = None
-    department: (
-        Annotated[str, Field(max_length=100, description="Department, exactly as printed (担当課)")] | None
-    ) = None
+    rating: RatingAsked | None = None
+    department: DepartmentAsked | None = None
     q: Words | None = None
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
@@ -236,13 +264,15 @@ def create_evaluation(new: NewEvaluation, writer: WriterKnown, session: Writing)
     year = (EVALUATION.c.measure_id == measure.id) & (EVALUATION.c.fiscal_year == new.fiscal_year)
     last = session.scalar(sa.select(sa.func.max(EVALUATION.c.ordinal)).where(year)) or 0
     ordinal = new.ordinal or last + 1
+    if ordinal > MOST_ROWS:
+        raise Conflict("この年度の行は上限に達しています。", "The measure has no free ordinal in this year.")
     if existing := session.scalar(sa.select(EVALUATION.c.id).where(year, EVALUATION.c.ordinal == ordinal)):
         raise taken(f"/evaluations/{existing}")
     row = new.model_dump(exclude={"plan", "measure_code"}) | {"measure_id": measure.id, "ordinal": ordinal}
     if new.rating is not None:
         admit_ratings(session, measure.plan_id, [new.rating])
     [id] = save(session, Evaluation, [row]).ids
-    return created(EVALUATIONS.one(session, id), f"/evaluations/{id}")
+    return written(EVALUATIONS.one(session, id), created_at=f"/evaluations/{id}")
 
 
 def _held_measure(session: Session, new: NewEvaluation) -> sa.Row[Any]:
@@ -266,18 +296,16 @@ def read_evaluation(request: Request, id: RowId, session: Reading) -> Response:
 
 
 @router.patch("/{id}", response_model=EvaluationShape)
-def change_evaluation(
-    request: Request, evaluation: EvaluationToChange, patch: EvaluationPatch, session: Writing
-) -> Response:
+def change_evaluation(evaluation: EvaluationToChange, patch: EvaluationPatch, session: Writing) -> Response:
     """年度評価の更新. When `rating` changes without `rating_printed`, the printed mark follows it."""
-    if "rating" in patch.model_fields_set and "rating_printed" not in patch.model_fields_set:
-        patch.rating_printed = patch.rating
     fields = patched(EvaluationFields, evaluation, patch)
+    if fields["rating"] != evaluation["rating"] and "rating_printed" not in patch.model_fields_set:
+        fields["rating_printed"] = fields["rating"]
     if fields["rating"] is not None:
         plan = session.scalars(sa.select(PLAN.c.id).where(PLAN.c.slug == evaluation["plan"])).one()
         admit_ratings(session, plan, [fields["rating"]])
     save(session, Evaluation, [{"id": evaluation["id"], **fields}])
-    return answer(request, EVALUATIONS.one(session, evaluation["id"]))
+    return written(EVALUATIONS.one(session, evaluation["id"]))
 
 
 @router.delete("/{id}", status_code=204)

@@ -4,14 +4,14 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from sqlmodel import Session
 
 from app.access import WriterKnown, changing
 from app.changes import RevisionRead, remove, save
 from app.evaluations import EVALUATIONS, EvaluationShape, InMeasure
 from app.kit.database import Reading, Writing
-from app.kit.http import answer, created
+from app.kit.http import answer, written
 from app.kit.listing import Listing, Names, PageQuery, page
 from app.kit.text import terms
 from app.models import EVALUATION, MEASURE, MEASURE_KEY, PLAN, SECTION, Code, Measure, MeasureFields
@@ -58,7 +58,9 @@ class MeasureSection(MeasureFields):
     ]
 
 
-class NewMeasure(MeasureSection, extra="forbid"):
+class NewMeasure(MeasureSection):
+    model_config = ConfigDict(extra="forbid")  # type: ignore[assignment]
+
     plan: PlanSlug
     code: Annotated[
         Code, Field(description="Code within the plan; it never changes (施策コード)", examples=["4-2-1"])
@@ -143,7 +145,7 @@ def create_measure(new: NewMeasure, writer: WriterKnown, session: Writing) -> Re
     row = new.model_dump(exclude={"plan", "section"})
     row |= {"plan_id": plan.id, "section_id": _section_id(session, new.plan, new.section)}
     [id] = save(session, Measure, [row]).ids
-    return created(MEASURES.one(session, id), f"/measures/{id}")
+    return written(MEASURES.one(session, id), created_at=f"/measures/{id}")
 
 
 def _section_id(session: Session, plan: str, code: str) -> int:
@@ -166,14 +168,12 @@ def read_measure(
 
 
 @router.patch("/{id}", response_model=MeasureShape)
-def change_measure(
-    request: Request, measure: MeasureToChange, patch: MeasurePatch, session: Writing
-) -> Response:
+def change_measure(measure: MeasureToChange, patch: MeasurePatch, session: Writing) -> Response:
     """施策の更新."""
     fields = patched(MeasureSection, measure, patch)
     fields["section_id"] = _section_id(session, measure["plan"], fields.pop("section"))
     save(session, Measure, [{"id": measure["id"], **fields}])
-    return answer(request, MEASURES.one(session, measure["id"]))
+    return written(MEASURES.one(session, measure["id"]))
 
 
 @router.delete("/{id}", status_code=204)

@@ -11,13 +11,13 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, TypeAdapter, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 from pydantic import Field as Described
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
 from app.fiscal_years import FiscalYear
-from app.kit.text import MANY_LINES, ONE_LINE, fold, natural
+from app.kit.text import MANY_LINES, ONE_LINE, Form, fold, natural
 from app.municipalities import MunicipalityCode
 
 SQLModel.metadata.naming_convention = {
@@ -35,40 +35,42 @@ Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite numbers rows
 Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
-def _web_address(value: str) -> str:
-    try:
-        TypeAdapter(AnyHttpUrl).validate_python(value)
-    except ValueError:
-        raise PydanticCustomError(
-            "web_address",
-            "{en}",
-            {
-                "ja": "http:// または https:// で始まる URL を書いてください。",
-                "en": "Give an http:// or https:// URL.",
-            },
-        ) from None
-    return value
-
-
 # ---------------------------------------------------------------------------------------------------------
 # Values
 
 Title = Annotated[str, Described(min_length=1, max_length=500), ONE_LINE]
 Label = Annotated[str, Described(min_length=1, max_length=100), ONE_LINE]
 Prose = Annotated[str, Described(min_length=1, max_length=10_000), MANY_LINES]
+Extra = Annotated[str, Described(max_length=10_000), MANY_LINES]
 Mark = Annotated[str, Described(min_length=1, max_length=20), ONE_LINE]
 WebAddress = Annotated[
     str,
-    Described(max_length=500, json_schema_extra={"format": "uri"}),
-    ONE_LINE,
-    AfterValidator(_web_address),
+    Described(max_length=500),
+    Form(
+        r"^https?://[^\s/?#\u0000-\u001f\u007f-\u009f]+[^\s\u0000-\u001f\u007f-\u009f]*$",
+        "http:// または https:// で始まる URL を書いてください。",
+        "Give an http:// or https:// URL.",
+    ),
 ]
 Slug = Annotated[
     str,
-    Described(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=64, examples=["fujimi-yumetsunagu"]),
+    Described(max_length=64, examples=["fujimi-yumetsunagu"]),
+    Form(
+        r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$",
+        "英小文字で始まる、英小文字・数字・ハイフンの名前にしてください。例: fujimi-yumetsunagu",
+        "Begin with a lower-case letter; use lower-case letters, digits and single hyphens: fujimi-yumetsunagu",
+    ),
 ]
 # A code stands inside a natural key, between slashes, and in comma lists.
-Code = Annotated[str, Described(pattern=r"^[^\s/,\u0000-\u001f\u007f-\u009f]+$", max_length=64)]
+Code = Annotated[
+    str,
+    Described(max_length=64),
+    Form(
+        r"^[^\s/,\u0000-\u001f\u007f-\u009f]+$",
+        "空白・スラッシュ・コンマ・制御文字を含まない 1 文字以上にしてください。例: 4-2-1",
+        "Give one character or more, without spaces, slashes, commas or control characters: 4-2-1",
+    ),
+]
 Position = Annotated[int, Described(strict=True, ge=0, le=LARGEST)]
 
 
@@ -212,9 +214,7 @@ class EvaluationFields(SQLModel):
         sa_type=Text,
         description="Department in charge (担当課); null when the source does not say",
     )
-    extra: Annotated[
-        dict[Label, Annotated[str, Described(max_length=10_000), MANY_LINES]], Described(max_length=50)
-    ] = Field(
+    extra: Annotated[dict[Label, Extra], Described(max_length=50)] = Field(
         default_factory=dict,
         sa_type=sa.JSON,
         description="Columns of the source that have no field of their own, under their printed names (その他の列)",

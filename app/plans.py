@@ -5,14 +5,14 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from sqlmodel import Session
 
 from app.access import Writer, WriterKnown, row_to_change
 from app.changes import RevisionRead, hold, remove, save
 from app.kit.database import Reading, Writing
 from app.kit.errors import Conflict, Finding, Invalid, NotFound, Say
-from app.kit.http import IfMatch, answer, created
+from app.kit.http import IfMatch, answer, written
 from app.kit.listing import Listing, PageQuery, no_such_row, page
 from app.kit.text import terms
 from app.models import EVALUATION, MEASURE, PLAN, PLAN_KEY, Plan, PlanFields, Slug
@@ -36,7 +36,9 @@ PLANS = Listing(
 )
 
 
-class NewPlan(PlanFields, extra="forbid"):
+class NewPlan(PlanFields):
+    model_config = ConfigDict(extra="forbid")  # type: ignore[assignment]
+
     slug: Annotated[Slug, Field(description="Short name in addresses and keys; it never changes (識別名)")]
 
 
@@ -131,7 +133,7 @@ def create_plan(new: NewPlan, writer: WriterKnown, session: Writing) -> Response
     if existing := session.scalar(sa.select(PLAN.c.id).where(PLAN.c.slug == new.slug)):
         raise taken(f"/plans/{existing}")
     [id] = save(session, Plan, [new.model_dump()]).ids
-    return created(PLANS.one(session, id), f"/plans/{id}")
+    return written(PLANS.one(session, id), created_at=f"/plans/{id}")
 
 
 @router.get("/{id}", response_model=PlanShape)
@@ -141,15 +143,13 @@ def read_plan(request: Request, which: PlanInPath, session: Reading) -> Response
 
 
 @router.patch("/{id}", response_model=PlanShape)
-def change_plan(
-    request: Request, plan: PlanToChange, patch: PlanPatch, writer: WriterKnown, session: Writing
-) -> Response:
+def change_plan(plan: PlanToChange, patch: PlanPatch, writer: WriterKnown, session: Writing) -> Response:
     """計画の更新. `ratings` is replaced as a whole; a code that rows of the plan use cannot leave the scale."""
     fields = patched(PlanFields, plan, patch)
     writer.must_be_allowed(fields["municipality_code"])
     _refuse_lost_codes(session, plan["id"], fields["ratings"])
     save(session, Plan, [{"id": plan["id"], **fields}])
-    return answer(request, PLANS.one(session, plan["id"]))
+    return written(PLANS.one(session, plan["id"]))
 
 
 @router.delete("/{id}", status_code=204)

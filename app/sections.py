@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from app.access import WriterKnown, changing
 from app.changes import RevisionRead, remove, save
 from app.kit.database import Reading, Writing
-from app.kit.http import answer, created
+from app.kit.http import answer, written
 from app.kit.listing import Listing, PageQuery, page
 from app.models import PLAN, SECTION, SECTION_KEY, Code, Section, SectionFields
 from app.plans import held_plan, taken
@@ -51,7 +51,9 @@ class SectionCode(SectionFields):
     ]
 
 
-class NewSection(SectionCode, extra="forbid"):
+class NewSection(SectionCode):
+    model_config = ConfigDict(extra="forbid")  # type: ignore[assignment]
+
     plan: PlanSlug
 
 
@@ -89,7 +91,7 @@ def create_section(new: NewSection, writer: WriterKnown, session: Writing) -> Re
     if existing := session.scalar(sa.select(SECTION.c.id).where(same)):
         raise taken(f"/sections/{existing}")
     [id] = save(session, Section, [row]).ids
-    return created(SECTIONS.one(session, id), f"/sections/{id}")
+    return written(SECTIONS.one(session, id), created_at=f"/sections/{id}")
 
 
 @router.get("/{id}", response_model=SectionShape)
@@ -99,12 +101,10 @@ def read_section(request: Request, id: RowId, session: Reading) -> Response:
 
 
 @router.patch("/{id}", response_model=SectionShape)
-def change_section(
-    request: Request, section: SectionToChange, patch: SectionPatch, session: Writing
-) -> Response:
+def change_section(section: SectionToChange, patch: SectionPatch, session: Writing) -> Response:
     """節の更新."""
     save(session, Section, [{"id": section["id"], **patched(SectionFields, section, patch)}])
-    return answer(request, SECTIONS.one(session, section["id"]))
+    return written(SECTIONS.one(session, section["id"]))
 
 
 @router.delete("/{id}", status_code=204)

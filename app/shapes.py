@@ -7,11 +7,12 @@ from typing import Annotated, Any, TypeVar
 import sqlalchemy as sa
 from fastapi import Path
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import PydanticUndefined
 from sqlmodel import SQLModel
 
 from app.kit.listing import LARGEST, digits
+from app.kit.text import ONE_LINE, Form
 from app.models import PLAN
 from app.municipalities import MunicipalityCode
 
@@ -22,15 +23,17 @@ RowId = Annotated[
 ]
 PlanName = Annotated[
     str,
-    Path(
-        max_length=64,
-        pattern=r"^([1-9][0-9]{0,15}|[a-z][a-z0-9]*(-[a-z0-9]+)*)$",
-        description="The plan's `id` or `slug`",
-        examples=["fujimi-yumetsunagu"],
+    Path(max_length=64, description="The plan's `id` or `slug`", examples=["fujimi-yumetsunagu"]),
+    Form(
+        r"^([1-9][0-9]{0,15}|[a-z][a-z0-9]*(-[a-z0-9]+)*)$",
+        "計画の id (数字) か slug を指定してください。",
+        "Give the plan's id, a number, or its slug.",
     ),
 ]
 PlanSlug = Annotated[
-    str, Field(max_length=64, description="The plan's slug (計画)", examples=["fujimi-yumetsunagu"])
+    str,
+    Field(max_length=64, description="The plan's slug (計画)", examples=["fujimi-yumetsunagu"]),
+    ONE_LINE,
 ]
 Words = Annotated[
     str,
@@ -40,11 +43,16 @@ Words = Annotated[
         "inner spaces do not matter (検索語)",
         examples=["学習支援"],
     ),
+    ONE_LINE,
 ]
 
 
-class Heading(SQLModel, extra="forbid", json_schema_serialization_defaults_required=True):
+class Heading(SQLModel):
     """How a row of every noun begins."""
+
+    model_config = ConfigDict(  # type: ignore[assignment]
+        extra="forbid", json_schema_serialization_defaults_required=True
+    )
 
     id: Annotated[int, Field(description="Identifier here, never used again for another row (内部番号)")]
     key: Annotated[str, Field(description="Natural key: the same in every copy of the data (自然キー)")]
@@ -73,8 +81,12 @@ class ListMetadata(BaseModel):
     ]
 
 
-class Partial(SQLModel, extra="forbid", json_schema_serialization_defaults_required=False):
+class Partial(SQLModel):
     """Mixed into a shape: any field may be left out, and one that is given must be valid."""
+
+    model_config = ConfigDict(  # type: ignore[assignment]
+        extra="forbid", json_schema_serialization_defaults_required=False
+    )
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -103,11 +115,20 @@ def patched(fields: type[Shape], row: Mapping[str, Any], patch: BaseModel) -> di
     """The row that a JSON merge patch (RFC 7396) would make, checked as a whole."""
     current = {name: row[name] for name in fields.model_fields}
     try:
-        whole = fields.model_validate(current | patch.model_dump(exclude_unset=True))
+        whole = fields.model_validate(_merged(current, patch.model_dump(exclude_unset=True)))
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in found]) from None
     return whole.model_dump()
+
+
+def _merged(current: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**current, **patch}
+    for name, value in patch.items():
+        if isinstance(value, dict):
+            both = _merged(current[name], value)
+            merged[name] = {inner: kept for inner, kept in both.items() if kept is not None}
+    return merged
 
 
 class InMunicipality(BaseModel):

@@ -5,7 +5,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from app.kit import keys, migrations
 from app.kit.database import Database
 from app.kit.settings import ROOT, Settings
 from app.main import create_app
-from app.models import API_KEY, now
+from app.models import API_KEY, FEED, now
 from tests.postgres import Server, postgres
 
 SEED = ROOT / "seed" / "fujimi-h29.txt"
@@ -106,6 +106,10 @@ class Service:
             session.execute(sa.insert(API_KEY).values(row | columns))
         return key.plain
 
+    def state(self) -> Any:
+        with self.database.reading() as session:
+            return session.execute(sa.select(FEED)).one()
+
     def holder(self, key: str) -> httpx.Client:
         return httpx.Client(
             base_url=self.anyone.base_url, headers={"Authorization": f"Bearer {key}"}, timeout=30
@@ -142,13 +146,33 @@ def read(library: Service) -> httpx.Client:
     return library.anyone
 
 
+@pytest.fixture(scope="session")
+def spare(backend: Backend) -> Iterator[list[tuple[ExitStack, Service]]]:
+    """At most one service with an untouched copy of the seed, left over by a test that wrote nothing."""
+    kept: list[tuple[ExitStack, Service]] = []
+    yield kept
+    for stack, _ in kept:
+        stack.close()
+
+
 @pytest.fixture
-def town(backend: Backend) -> Iterator[Service]:
+def town(backend: Backend, spare: list[tuple[ExitStack, Service]]) -> Iterator[Service]:
     """A service with a copy of the seed of its own, for tests that write."""
-    url = backend.seeded()
-    with running(url) as service:
-        yield service
-    backend.drop(url)
+    if spare:
+        stack, service = spare.pop()
+    else:
+        stack = ExitStack()
+        url = backend.seeded()
+        stack.callback(backend.drop, url)
+        service = stack.enter_context(running(url))
+    before = service.state()
+    yield service
+    if service.state() == before:
+        with service.database.writing() as session:
+            session.execute(sa.delete(API_KEY))
+        spare.append((stack, service))
+    else:
+        stack.close()
 
 
 @pytest.fixture

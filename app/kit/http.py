@@ -75,10 +75,13 @@ def answer(
     return Response(body, headers={**PUBLIC, "ETag": etag, **(headers or {})}, media_type="application/json")
 
 
-def created(value: Any, path: str) -> Response:
-    """201: what was made, its tag and where it now is."""
+def written(value: Any, *, created_at: str | None = None) -> Response:
+    """The row after a write with its tag; when it was made just now, 201 and where it is."""
     body = dumps(value)
-    return Response(body, 201, {"ETag": tag(body), "Location": path}, "application/json")
+    headers = {"ETag": tag(body)}
+    if created_at is None:
+        return Response(body, headers=headers, media_type="application/json")
+    return Response(body, 201, {**headers, "Location": created_at}, "application/json")
 
 
 IfMatch = Annotated[

@@ -75,5 +75,27 @@ class Characters:
         return value
 
 
+@dataclass(frozen=True)
+class Form:
+    """The form that `Annotated[str, …]` must have, and the sentence that tells a person so."""
+
+    pattern: str
+    ja: str
+    en: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(schema), "pattern": self.pattern}
+
+    def _check(self, value: str) -> str:
+        if not re.search(self.pattern.removesuffix("$") + r"\Z", value):
+            raise PydanticCustomError("form", "{en}", {"ja": self.ja, "en": self.en})
+        return value
+
+
 ONE_LINE = Characters(r"\u0000-\u001f\u007f-\u009f")
 MANY_LINES = Characters(r"\u0000-\u0008\u000b-\u001f\u007f-\u009f")  # tab and newline are text
