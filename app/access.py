@@ -73,28 +73,36 @@ def _unauthorized(ja: str, en: str) -> Unauthorized:
 WriterKnown = Annotated[Writer, Depends(writer)]
 
 
-def row_to_change(
+@dataclass(frozen=True)
+class Held:
+    """A row as it is now, its plan held, for a writer who may change it."""
+
+    row: dict[str, Any]
+    if_match: str | None
+
+    def confirm(self) -> None:
+        """The last check before the change (RFC 9110, 13.2.1): the writer has seen the row as it is."""
+        must_match(self.if_match, tag(dumps(self.row)))
+
+
+def held_row(
     session: Session,
     writer: Writer,
     listing: Listing,
     id: int,
     its_plan: sa.Select[Any],
     if_match: str | None,
-) -> dict[str, Any]:
-    """The row as it is now, its plan held, for a writer who may change it and has seen it as it is."""
+) -> Held:
     hold(session, its_plan)
     row = listing.one(session, id)
     writer.must_be_allowed(row["municipality_code"])
-    must_match(if_match, tag(dumps(row)))
-    return row
+    return Held(row, if_match)
 
 
-def changing(listing: Listing, its_plan: Callable[[int], sa.Select[Any]]) -> Callable[..., dict[str, Any]]:
+def changing(listing: Listing, its_plan: Callable[[int], sa.Select[Any]]) -> Callable[..., Held]:
     """A dependency: the row in the path, ready to be changed."""
 
-    def dependency(
-        id: RowId, writer: WriterKnown, session: Writing, if_match: IfMatch = None
-    ) -> dict[str, Any]:
-        return row_to_change(session, writer, listing, id, its_plan(id), if_match)
+    def dependency(id: RowId, writer: WriterKnown, session: Writing, if_match: IfMatch = None) -> Held:
+        return held_row(session, writer, listing, id, its_plan(id), if_match)
 
     return dependency

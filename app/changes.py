@@ -370,8 +370,8 @@ class Version(BaseModel):
 
 
 class VersionPage(BaseModel):
-    metadata: ListMetadata
-    results: list[Version]
+    metadata: Annotated[ListMetadata, Field(description="About this page (メタデータ)")]
+    results: Annotated[list[Version], Field(description="The versions, newest first (結果)")]
 
 
 def _written(row: dict[str, Any]) -> dict[str, Any]:
@@ -402,7 +402,7 @@ def _history(
 ) -> Response:
     of_row = [CHANGE.c.entity == entity, which]
     if not session.scalar(sa.select(sa.exists().where(*of_row))):
-        raise no_such_row(entity)
+        raise no_such_row()
     return page(request, session, HISTORY, of_row, query, revision)
 
 
@@ -438,7 +438,7 @@ def _history_of(entity: str) -> Any:
 
 for _entity in ("section", "measure", "evaluation", "document"):
     router.get(
-        f"/{_entity}s/{{id}}/history",
+        f"/{_entity}s/{{id:digits}}/history",
         response_model=VersionPage,
         name=f"read_{_entity}_history",
         tags=[f"{_entity}s"],

@@ -4,7 +4,8 @@ import argparse
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 import uvicorn
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
+from pydantic_settings import SettingsError
 from sqlmodel import Session
 
 from app import municipalities
@@ -42,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for found in error.errors():
             name = "SHINCHOKU_" + "_".join(str(step) for step in found["loc"]).upper()
             print(f"shinchoku: {name}: {found['msg']}", file=sys.stderr)
+        return 2
+    except SettingsError as error:
+        print(f'shinchoku: {error}; a list is written as JSON, like ["https://example.jp"]', file=sys.stderr)
         return 2
     except sa.exc.OperationalError as error:
         print(f"shinchoku: the database cannot be used: {error.orig}", file=sys.stderr)
@@ -94,28 +99,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _database(settings: Settings) -> Database:
-    return Database(settings.database_url, settings.pool_size, settings.busy_timeout)
+@contextmanager
+def _database(settings: Settings) -> Iterator[Database]:
+    database = Database(settings.database_url, settings.pool_size, settings.busy_timeout)
+    try:
+        yield database
+    finally:
+        database.engine.dispose()
 
 
-def _migrated(settings: Settings) -> Database:
-    database = _database(settings)
-    with database.reading() as session:
-        if migrations.current(session) != migrations.newest():
-            raise Stop("the database is not in its newest form; run: shinchoku migrate")
-    return database
+@contextmanager
+def _migrated(settings: Settings) -> Iterator[Database]:
+    with _database(settings) as database:
+        with database.reading() as session:
+            if migrations.current(session) != migrations.newest():
+                raise Stop("the database is not in its newest form; run: shinchoku migrate")
+        yield database
 
 
 # ---------------------------------------------------------------------------------------------------------
 
 
 def _serve(options: argparse.Namespace, settings: Settings) -> None:
-    database = _migrated(settings)
-    with database.writing() as session:
+    with _migrated(settings) as database, database.writing() as session:
         # A database that has seen a change is not empty, even if all was removed again.
         if settings.seed and revision(session).seq == 0:
             _import_file(session, settings.seed, Told(**beside(settings.seed)))
-    database.engine.dispose()
     uvicorn.run(
         "app.main:create_app",
         factory=True,
@@ -131,8 +140,8 @@ def _serve(options: argparse.Namespace, settings: Settings) -> None:
 
 
 def _migrate(options: argparse.Namespace, settings: Settings) -> None:
-    database = _database(settings)
-    migrations.upgrade(database)
+    with _database(settings) as database:
+        migrations.upgrade(database)
     print(f"The database is in its newest form ({migrations.newest()}).")
 
 
@@ -145,8 +154,10 @@ def _import(options: argparse.Namespace, settings: Settings) -> None:
     try:
         told = Told(**(beside(options.file) | given))
     except ValidationError as error:
-        raise Stop("; ".join(f"{found['loc'][0]}: {found['msg']}" for found in error.errors())) from None
-    with _migrated(settings).writing() as session:
+        wrong = "; ".join(f"{found['loc'][0]}: {found['msg']}" for found in error.errors())
+        beside_it = options.file.with_suffix(".toml").name
+        raise Stop(f"{wrong} (tell it with --plan and so on, or in {beside_it} beside the file)") from None
+    with _migrated(settings) as database, database.writing() as session:
         report = _import_file(session, options.file, told)
     print(f"{report['title']}")
     for what in ("created", "updated", "unchanged"):
@@ -169,7 +180,9 @@ def _import_file(session: Session, file: Path, told: Told) -> dict[str, Any]:
     try:
         return import_document(session, content, file.name, told)
     except Refused as refused:
-        lines = [f"{len(refused.unclear)} places of {file.name} were not understood; nothing was written"]
+        count = len(refused.unclear)
+        places = "1 place" if count == 1 else f"{count} places"
+        lines = [f"{file.name}: {places} not understood; nothing was written"]
         for unclear in refused.unclear:
             place = ", ".join(
                 f"{name} {value}"
@@ -200,7 +213,7 @@ def _create_key(options: argparse.Namespace, settings: Settings) -> None:
     if options.role == Role.EDITOR and code is None:
         raise Stop("an editor needs --municipality: the code of the municipality it writes for")
     key = keys.make()
-    with _migrated(settings).writing() as session:
+    with _migrated(settings) as database, database.writing() as session:
         session.execute(
             sa.insert(API_KEY).values(
                 id=key.id,
@@ -217,7 +230,7 @@ def _create_key(options: argparse.Namespace, settings: Settings) -> None:
 
 
 def _list_keys(options: argparse.Namespace, settings: Settings) -> None:
-    with _migrated(settings).reading() as session:
+    with _migrated(settings) as database, database.reading() as session:
         rows = session.execute(sa.select(API_KEY).order_by(API_KEY.c.created_at)).all()
     print("id        role    municipality  created     last used   state    name")
     for row in rows:
@@ -236,7 +249,7 @@ def _list_keys(options: argparse.Namespace, settings: Settings) -> None:
 
 def _revoke_key(options: argparse.Namespace, settings: Settings) -> None:
     id = options.id.removeprefix("shk_")[:8]
-    with _migrated(settings).writing() as session:
+    with _migrated(settings) as database, database.writing() as session:
         live = (API_KEY.c.id == id) & API_KEY.c.revoked_at.is_(None)
         if session.scalar(sa.select(sa.exists().where(live))) is False:
             raise Stop(f"there is no valid key {id}")

@@ -4,19 +4,20 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Session
 
 from app import fiscal_years
-from app.access import WriterKnown, changing
+from app.access import Held, WriterKnown, changing
 from app.changes import RevisionRead, hold, remove, save
 from app.fiscal_years import FiscalYear, FiscalYearParameter
 from app.kit.database import Reading, Writing
 from app.kit.errors import Conflict
 from app.kit.http import answer, written
-from app.kit.listing import LARGEST, Listing, Number, PageQuery, page
-from app.kit.text import ONE_LINE, Form, terms
+from app.kit.listing import Listing, Number, PageQuery, page
+from app.kit.numbers import LARGEST, whole
+from app.kit.text import ONE_LINE, Form, PlainObject, terms
 from app.models import (
     EVALUATION,
     EVALUATION_KEY,
@@ -74,7 +75,7 @@ EVALUATIONS = Listing(
 )
 
 EvaluationToChange = Annotated[
-    dict[str, Any],
+    Held,
     Depends(
         changing(
             EVALUATIONS,
@@ -84,16 +85,37 @@ EvaluationToChange = Annotated[
 ]
 
 
+# What a body must have besides being well formed: a whole name of a measure.
+BY_ID = {"type": "integer", "description": "The measure's `id` (施策)"}
+BY_PLAN = {"type": "string", "description": "The plan's slug (計画)"}
+BY_CODE = {"type": "string", "description": "The measure's code in the plan (施策コード)"}
+
 MOST_ROWS = 1_000_000  # of one measure in one year
 
 
 class NewEvaluation(EvaluationFields):
     """The measure is named by `measure_id`, or by `plan` and `measure_code`."""
 
-    model_config = ConfigDict(extra="forbid")  # type: ignore[assignment]
+    model_config = ConfigDict(  # type: ignore[assignment]
+        extra="forbid",
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["measure_id"], "properties": {"measure_id": BY_ID}},
+                {
+                    "required": ["plan", "measure_code"],
+                    "properties": {"plan": BY_PLAN, "measure_code": BY_CODE},
+                },
+            ]
+        },
+    )
 
     measure_id: (
-        Annotated[int, Field(strict=True, ge=1, le=LARGEST, description="The measure's `id` (施策)")] | None
+        Annotated[
+            int,
+            Field(strict=True, ge=1, le=LARGEST, description="The measure's `id` (施策)"),
+            BeforeValidator(whole),
+        ]
+        | None
     ) = None
     plan: PlanSlug | None = None
     measure_code: (
@@ -110,21 +132,20 @@ class NewEvaluation(EvaluationFields):
                 le=MOST_ROWS,
                 description="Which of the measure's rows in the year, from 1; the next free one when left out (行番号)",
             ),
+            BeforeValidator(whole),
         ]
         | None
     ) = None
 
     @model_validator(mode="after")
     def names_its_measure(self) -> "NewEvaluation":
-        if (self.measure_id is None) == (self.plan is None or self.measure_code is None) or (
-            self.measure_id is not None and (self.plan or self.measure_code)
-        ):
+        if self.measure_id is None and (self.plan is None or self.measure_code is None):
             raise PydanticCustomError(
                 "measure",
                 "{en}",
                 {
-                    "ja": "施策は measure_id か、plan と measure_code の組のどちらか一方で指定してください。",
-                    "en": "Name the measure either by measure_id or by plan and measure_code.",
+                    "ja": "施策を measure_id か、plan と measure_code の組で指定してください。",
+                    "en": "Name the measure by measure_id, or by plan and measure_code.",
                 },
             )
         return self
@@ -139,6 +160,7 @@ class EvaluationPatch(Partial, EvaluationFields):
     extra: Annotated[  # type: ignore[assignment]
         dict[Label, Extra | None],
         Field(max_length=50, description="Columns to set, or with null to remove (その他の列)"),
+        PlainObject(),
     ]
 
 
@@ -276,39 +298,41 @@ def create_evaluation(new: NewEvaluation, writer: WriterKnown, session: Writing)
 
 
 def _held_measure(session: Session, new: NewEvaluation) -> sa.Row[Any]:
-    if new.measure_id is not None:
-        which, noun, name = MEASURE.c.id == new.measure_id, "measure_id", str(new.measure_id)
-    else:
-        which = (PLAN.c.slug == new.plan) & (MEASURE.c.code == new.measure_code)
-        noun, name = "measure_code", f"{new.plan}/{new.measure_code}"
-    found = sa.select(MEASURE.c.id, MEASURE.c.plan_id, PLAN.c.municipality_code).join(PLAN).where(which)
+    """The measure that a body names, its plan held."""
+    named = {"measure_id": new.measure_id, "plan": new.plan, "measure_code": new.measure_code}
+    columns = {"measure_id": MEASURE.c.id, "plan": PLAN.c.slug, "measure_code": MEASURE.c.code}
+    which = [columns[name] == value for name, value in named.items() if value is not None]
+    found = sa.select(MEASURE.c.id, MEASURE.c.plan_id, PLAN.c.municipality_code).join(PLAN).where(*which)
     hold(session, found.with_only_columns(MEASURE.c.plan_id))
     measure = session.execute(found).one_or_none()
     if measure is None:
-        raise no_parent(noun, name)
+        said = ", ".join(f"{name} {value}" for name, value in named.items() if value is not None)
+        raise no_parent("measure_id" if new.measure_id is not None else "measure_code", said)
     return measure
 
 
-@router.get("/{id}", response_model=EvaluationShape)
+@router.get("/{id:digits}", response_model=EvaluationShape)
 def read_evaluation(request: Request, id: RowId, session: Reading) -> Response:
     """年度評価."""
     return answer(request, EVALUATIONS.one(session, id))
 
 
-@router.patch("/{id}", response_model=EvaluationShape)
-def change_evaluation(evaluation: EvaluationToChange, patch: EvaluationPatch, session: Writing) -> Response:
+@router.patch("/{id:digits}", response_model=EvaluationShape)
+def change_evaluation(held: EvaluationToChange, patch: EvaluationPatch, session: Writing) -> Response:
     """年度評価の更新. When `rating` changes without `rating_printed`, the printed mark follows it."""
-    fields = patched(EvaluationFields, evaluation, patch)
-    if fields["rating"] != evaluation["rating"] and "rating_printed" not in patch.model_fields_set:
+    fields = patched(EvaluationFields, held.row, patch)
+    if fields["rating"] != held.row["rating"] and "rating_printed" not in patch.model_fields_set:
         fields["rating_printed"] = fields["rating"]
     if fields["rating"] is not None:
-        plan = session.scalars(sa.select(PLAN.c.id).where(PLAN.c.slug == evaluation["plan"])).one()
+        plan = session.scalars(sa.select(PLAN.c.id).where(PLAN.c.slug == held.row["plan"])).one()
         admit_ratings(session, plan, [fields["rating"]])
-    save(session, Evaluation, [{"id": evaluation["id"], **fields}])
-    return written(EVALUATIONS.one(session, evaluation["id"]))
+    held.confirm()
+    save(session, Evaluation, [{"id": held.row["id"], **fields}])
+    return written(EVALUATIONS.one(session, held.row["id"]))
 
 
-@router.delete("/{id}", status_code=204)
-def remove_evaluation(evaluation: EvaluationToChange, session: Writing) -> None:
+@router.delete("/{id:digits}", status_code=204)
+def remove_evaluation(held: EvaluationToChange, session: Writing) -> None:
     """年度評価の削除."""
-    remove(session, Evaluation, [evaluation["id"]])
+    held.confirm()
+    remove(session, Evaluation, [held.row["id"]])

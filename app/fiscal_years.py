@@ -8,6 +8,7 @@ from unicodedata import normalize
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from app.kit.numbers import whole
 from app.kit.text import excerpt
 
 FIRST, LAST = 1868, 2199
@@ -117,8 +118,9 @@ def _refused(ja: str, en: str) -> PydanticCustomError:
 def _read(value: Any) -> int:
     if isinstance(value, str):
         return parse(value)
-    if isinstance(value, int) and FIRST <= value <= LAST:
-        return value
+    number = whole(value)
+    if isinstance(number, int) and FIRST <= number <= LAST:
+        return number
     raise _unreadable()
 
 

@@ -15,7 +15,7 @@ router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
-    status: Literal["ok"]
+    status: Annotated[Literal["ok"], Field(description="Always ok: what is not ok answers 503 (状態)")]
 
 
 class Readiness(Health):

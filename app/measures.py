@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ConfigDict, Field
 from sqlmodel import Session
 
-from app.access import WriterKnown, changing
+from app.access import Held, WriterKnown, changing
 from app.changes import RevisionRead, remove, save
 from app.evaluations import EVALUATIONS, EvaluationShape, InMeasure
 from app.kit.database import Reading, Writing
@@ -45,7 +45,7 @@ MEASURES = Listing(
 )
 
 MeasureToChange = Annotated[
-    dict[str, Any],
+    Held,
     Depends(changing(MEASURES, lambda id: sa.select(MEASURE.c.plan_id).where(MEASURE.c.id == id))),
 ]
 
@@ -152,11 +152,11 @@ def _section_id(session: Session, plan: str, code: str) -> int:
     found = sa.select(SECTION.c.id).join(PLAN).where(PLAN.c.slug == plan, SECTION.c.code == code)
     id: int | None = session.scalar(found)
     if id is None:
-        raise no_parent("section", f"{plan}/{code}")
+        raise no_parent("section", f"section {plan}/{code}")
     return id
 
 
-@router.get("/{id}", response_model=MeasureShape | ExpandedMeasure)
+@router.get("/{id:digits}", response_model=MeasureShape | ExpandedMeasure)
 def read_measure(
     request: Request, id: RowId, session: Reading, expand: Annotated[str, EXPAND, Query()] | None = None
 ) -> Response:
@@ -167,16 +167,18 @@ def read_measure(
     return answer(request, measure)
 
 
-@router.patch("/{id}", response_model=MeasureShape)
-def change_measure(measure: MeasureToChange, patch: MeasurePatch, session: Writing) -> Response:
+@router.patch("/{id:digits}", response_model=MeasureShape)
+def change_measure(held: MeasureToChange, patch: MeasurePatch, session: Writing) -> Response:
     """施策の更新."""
-    fields = patched(MeasureSection, measure, patch)
-    fields["section_id"] = _section_id(session, measure["plan"], fields.pop("section"))
-    save(session, Measure, [{"id": measure["id"], **fields}])
-    return written(MEASURES.one(session, measure["id"]))
+    fields = patched(MeasureSection, held.row, patch)
+    fields["section_id"] = _section_id(session, held.row["plan"], fields.pop("section"))
+    held.confirm()
+    save(session, Measure, [{"id": held.row["id"], **fields}])
+    return written(MEASURES.one(session, held.row["id"]))
 
 
-@router.delete("/{id}", status_code=204)
-def remove_measure(measure: MeasureToChange, session: Writing) -> None:
+@router.delete("/{id:digits}", status_code=204)
+def remove_measure(held: MeasureToChange, session: Writing) -> None:
     """施策の削除. Its evaluations go with it."""
-    remove(session, Measure, [measure["id"]])
+    held.confirm()
+    remove(session, Measure, [held.row["id"]])

@@ -11,13 +11,14 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic import Field as Described
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
 from app.fiscal_years import FiscalYear
-from app.kit.text import MANY_LINES, ONE_LINE, Form, fold, natural
+from app.kit.numbers import LARGEST, whole
+from app.kit.text import MANY_LINES, ONE_LINE, Form, PlainObject, fold, natural
 from app.municipalities import MunicipalityCode
 
 SQLModel.metadata.naming_convention = {
@@ -27,8 +28,6 @@ SQLModel.metadata.naming_convention = {
     "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
-
-LARGEST = 2**53 - 1  # the largest integer that every JSON client reads exactly
 
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite numbers rows only under INTEGER
 # Both databases sort text by code point, whatever locale the server was installed with.
@@ -71,7 +70,7 @@ Code = Annotated[
         "Give one character or more, without spaces, slashes, commas or control characters: 4-2-1",
     ),
 ]
-Position = Annotated[int, Described(strict=True, ge=0, le=LARGEST)]
+Position = Annotated[int, Described(strict=True, ge=0, le=LARGEST), BeforeValidator(whole)]
 
 
 class Rating(BaseModel):
@@ -214,7 +213,7 @@ class EvaluationFields(SQLModel):
         sa_type=Text,
         description="Department in charge (担当課); null when the source does not say",
     )
-    extra: Annotated[dict[Label, Extra], Described(max_length=50)] = Field(
+    extra: Annotated[dict[Label, Extra], Described(max_length=50), PlainObject()] = Field(
         default_factory=dict,
         sa_type=sa.JSON,
         description="Columns of the source that have no field of their own, under their printed names (その他の列)",

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ConfigDict, Field
 from sqlmodel import Session
 
-from app.access import Writer, WriterKnown, row_to_change
+from app.access import Held, Writer, WriterKnown, held_row
 from app.changes import RevisionRead, hold, remove, save
 from app.kit.database import Reading, Writing
 from app.kit.errors import Conflict, Finding, Invalid, NotFound, Say
 from app.kit.http import IfMatch, answer, written
 from app.kit.listing import Listing, PageQuery, no_such_row, page
-from app.kit.text import terms
+from app.kit.text import excerpt, terms
 from app.models import EVALUATION, MEASURE, PLAN, PLAN_KEY, Plan, PlanFields, Slug
 from app.shapes import Ending, Heading, InMunicipality, Partial, PlanName, Words, page_of, patched
 
@@ -74,18 +74,18 @@ PlanInPath = Annotated[sa.ColumnElement[bool], Depends(plan_in_path)]
 def plan_id(session: Session, which: sa.ColumnElement[bool]) -> int:
     found: int | None = session.scalar(sa.select(PLAN.c.id).where(which))
     if found is None:
-        raise no_such_row("plan")
+        raise no_such_row()
     return found
 
 
 def _plan_to_change(
     which: PlanInPath, writer: WriterKnown, session: Writing, if_match: IfMatch = None
-) -> dict[str, Any]:
+) -> Held:
     id = plan_id(session, which)
-    return row_to_change(session, writer, PLANS, id, sa.select(PLAN.c.id).where(PLAN.c.id == id), if_match)
+    return held_row(session, writer, PLANS, id, sa.select(PLAN.c.id).where(PLAN.c.id == id), if_match)
 
 
-PlanToChange = Annotated[dict[str, Any], Depends(_plan_to_change)]
+PlanToChange = Annotated[Held, Depends(_plan_to_change)]
 
 
 def held_plan(session: Session, writer: Writer, slug: str) -> sa.Row[Any]:
@@ -94,17 +94,18 @@ def held_plan(session: Session, writer: Writer, slug: str) -> sa.Row[Any]:
     hold(session, sa.select(PLAN.c.id).where(which))
     plan = session.execute(sa.select(PLAN.c.id, PLAN.c.municipality_code).where(which)).one_or_none()
     if plan is None:
-        raise no_parent("plan", slug)
+        raise no_parent("plan", f"plan {slug}")
     writer.must_be_allowed(plan.municipality_code)
     return plan
 
 
-def no_parent(noun: str, name: object) -> NotFound:
+def no_parent(field: str, named: str) -> NotFound:
+    """What a body names as its parent is not there."""
+    told = excerpt(named, 200)
     says = Say(
-        f"{noun} {name} は登録されていません。先に登録してください。",
-        f"There is no {noun} {name}. Create it first.",
+        f"{told} は登録されていません。先に登録してください。", f"There is no {told}. Create it first."
     )
-    return NotFound(*says, findings=[Finding(says, pointer=f"/{noun}")])
+    return NotFound(*says, findings=[Finding(says, pointer=f"/{field}")])
 
 
 def taken(path: str) -> Conflict:
@@ -143,19 +144,21 @@ def read_plan(request: Request, which: PlanInPath, session: Reading) -> Response
 
 
 @router.patch("/{id}", response_model=PlanShape)
-def change_plan(plan: PlanToChange, patch: PlanPatch, writer: WriterKnown, session: Writing) -> Response:
+def change_plan(held: PlanToChange, patch: PlanPatch, writer: WriterKnown, session: Writing) -> Response:
     """計画の更新. `ratings` is replaced as a whole; a code that rows of the plan use cannot leave the scale."""
-    fields = patched(PlanFields, plan, patch)
+    fields = patched(PlanFields, held.row, patch)
     writer.must_be_allowed(fields["municipality_code"])
-    _refuse_lost_codes(session, plan["id"], fields["ratings"])
-    save(session, Plan, [{"id": plan["id"], **fields}])
-    return written(PLANS.one(session, plan["id"]))
+    _refuse_lost_codes(session, held.row["id"], fields["ratings"])
+    held.confirm()
+    save(session, Plan, [{"id": held.row["id"], **fields}])
+    return written(PLANS.one(session, held.row["id"]))
 
 
 @router.delete("/{id}", status_code=204)
-def remove_plan(plan: PlanToChange, session: Writing) -> None:
+def remove_plan(held: PlanToChange, session: Writing) -> None:
     """計画の削除. Everything in it goes with it, and each row is logged."""
-    remove(session, Plan, [plan["id"]])
+    held.confirm()
+    remove(session, Plan, [held.row["id"]])
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -1,12 +1,12 @@
 """節: /sections"""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ConfigDict, Field
 
-from app.access import WriterKnown, changing
+from app.access import Held, WriterKnown, changing
 from app.changes import RevisionRead, remove, save
 from app.kit.database import Reading, Writing
 from app.kit.http import answer, written
@@ -40,7 +40,7 @@ SECTIONS = Listing(
 )
 
 SectionToChange = Annotated[
-    dict[str, Any],
+    Held,
     Depends(changing(SECTIONS, lambda id: sa.select(SECTION.c.plan_id).where(SECTION.c.id == id))),
 ]
 
@@ -94,20 +94,22 @@ def create_section(new: NewSection, writer: WriterKnown, session: Writing) -> Re
     return written(SECTIONS.one(session, id), created_at=f"/sections/{id}")
 
 
-@router.get("/{id}", response_model=SectionShape)
+@router.get("/{id:digits}", response_model=SectionShape)
 def read_section(request: Request, id: RowId, session: Reading) -> Response:
     """節."""
     return answer(request, SECTIONS.one(session, id))
 
 
-@router.patch("/{id}", response_model=SectionShape)
-def change_section(section: SectionToChange, patch: SectionPatch, session: Writing) -> Response:
+@router.patch("/{id:digits}", response_model=SectionShape)
+def change_section(held: SectionToChange, patch: SectionPatch, session: Writing) -> Response:
     """節の更新."""
-    save(session, Section, [{"id": section["id"], **patched(SectionFields, section, patch)}])
-    return written(SECTIONS.one(session, section["id"]))
+    held.confirm()
+    save(session, Section, [{"id": held.row["id"], **patched(SectionFields, held.row, patch)}])
+    return written(SECTIONS.one(session, held.row["id"]))
 
 
-@router.delete("/{id}", status_code=204)
-def remove_section(section: SectionToChange, session: Writing) -> None:
+@router.delete("/{id:digits}", status_code=204)
+def remove_section(held: SectionToChange, session: Writing) -> None:
     """節の削除. Its measures and their evaluations go with it."""
-    remove(session, Section, [section["id"]])
+    held.confirm()
+    remove(session, Section, [held.row["id"]])

@@ -10,13 +10,29 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import PydanticUndefined
 from sqlmodel import SQLModel
+from starlette.convertors import Convertor, register_url_convertor
 
-from app.kit.listing import LARGEST, digits
+from app.kit.numbers import LARGEST, digits
 from app.kit.text import ONE_LINE, Form
 from app.models import PLAN
 from app.municipalities import MunicipalityCode
 
 Shape = TypeVar("Shape", bound=BaseModel)
+
+
+class _Digits(Convertor[str]):
+    """A row's id in an address. Anything else there is another address, so that `/evaluations/summary` is only that."""
+
+    regex = "[0-9]{1,16}"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("digits", _Digits())
 
 RowId = Annotated[
     int, Path(ge=1, le=LARGEST, description="The row's `id`", examples=[1]), BeforeValidator(digits)
@@ -75,7 +91,7 @@ class Resultset(BaseModel):
 
 
 class ListMetadata(BaseModel):
-    resultset: Resultset
+    resultset: Annotated[Resultset, Field(description="Which part of the matching rows this is (結果の範囲)")]
     revision: Annotated[
         int, Field(ge=0, description="The state of the database that this answer shows (リビジョン)")
     ]
@@ -103,12 +119,18 @@ def _nothing() -> None:
 
 def page_of(name: str, *shapes: type[BaseModel]) -> type[BaseModel]:
     """The model of a page: rows of one of the shapes, or with some of the first one's fields when `fields` asks so."""
-    some = create_model(f"{name}Selection", __base__=(Partial, shapes[0]))
+    some = create_model(f"{name}Selection", __base__=(shapes[0], Partial))
     some.__doc__ = "The fields that `fields` names."
     row: Any = some
     for shape in reversed(shapes):
         row = shape | row
-    return create_model(f"{name}Page", metadata=(ListMetadata, ...), results=(list[row], ...))
+    rows: Any = list[row]
+    page: type[BaseModel] = create_model(
+        f"{name}Page",
+        metadata=(ListMetadata, Field(description="About this page (メタデータ)")),
+        results=(rows, Field(description="The rows, in order (結果)")),
+    )
+    return page
 
 
 def patched(fields: type[Shape], row: Mapping[str, Any], patch: BaseModel) -> dict[str, Any]:

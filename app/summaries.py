@@ -110,9 +110,11 @@ class SummaryMetadata(BaseModel):
 
 
 class Summary(BaseModel):
-    metadata: SummaryMetadata
-    results: list[Group]
-    total: Tally
+    metadata: Annotated[SummaryMetadata, Field(description="What was counted, and how (集計の条件)")]
+    results: Annotated[
+        list[Group], Field(description="One tally for each group; empty without `group_by` (結果)")
+    ]
+    total: Annotated[Tally, Field(description="The same without groups (合計)")]
 
 
 class SummaryQuery(EvaluationFilters):
@@ -307,9 +309,13 @@ class MatrixCell(BaseModel):
 class TransitionsMetadata(BaseModel):
     plan: Annotated[str, Field(description="Plan slug (計画)")]
     before: Annotated[int, Field(alias="from", description="The first fiscal year (比較元の年度)")]
-    before_label: Annotated[str, Field(alias="from_label")]
+    before_label: Annotated[
+        str, Field(alias="from_label", description="The same as printed in Japan (年度の表記)")
+    ]
     after: Annotated[int, Field(alias="to", description="The second fiscal year (比較先の年度)")]
-    after_label: Annotated[str, Field(alias="to_label")]
+    after_label: Annotated[
+        str, Field(alias="to_label", description="The same as printed in Japan (年度の表記)")
+    ]
     unit: Annotated[Literal["measure"], Field(description="What is counted (集計単位)")]
     order: Annotated[
         Literal["assumed", "declared"],
@@ -323,7 +329,7 @@ class TransitionsMetadata(BaseModel):
 
 
 class Transitions(BaseModel):
-    metadata: TransitionsMetadata
+    metadata: Annotated[TransitionsMetadata, Field(description="What was compared, and how (比較の条件)")]
     matrix: Annotated[list[MatrixCell], Field(description="Every pair of codes of the scale, zero or not")]
     improved: Annotated[list[Move], Field(description="Rated better in the second year (改善)")]
     unchanged: Annotated[list[Move], Field(description="Rated the same (同じ)")]
@@ -441,18 +447,18 @@ class TimelineYear(BaseModel):
 
 
 class TimelineMetadata(BaseModel):
-    measure: MeasureShape
+    measure: Annotated[MeasureShape, Field(description="The measure (施策)")]
     revision: Annotated[
         int, Field(ge=0, description="The state of the database that this answer shows (リビジョン)")
     ]
 
 
 class Timeline(BaseModel):
-    metadata: TimelineMetadata
+    metadata: Annotated[TimelineMetadata, Field(description="Whose timeline it is (対象)")]
     results: Annotated[list[TimelineYear], Field(description="Years with an evaluation, oldest first")]
 
 
-@router.get("/measures/{id}/timeline", response_model=Timeline, tags=["measures"])
+@router.get("/measures/{id:digits}/timeline", response_model=Timeline, tags=["measures"])
 def follow_measure(request: Request, id: RowId, session: Reading, revision: RevisionRead) -> Response:
     """施策の経過: year under year, what had been promised, what was done, how it was rated, what comes next.
 
@@ -512,7 +518,7 @@ class CompletenessMetadata(BaseModel):
 
 
 class Completeness(BaseModel):
-    metadata: CompletenessMetadata
+    metadata: Annotated[CompletenessMetadata, Field(description="What was looked at (確認の条件)")]
     measures_without_evaluation: Annotated[list[MeasureNamed], Field(description="評価のない施策")]
     without_implementation: Annotated[list[EvaluationNamed], Field(description="実施内容のない行")]
     without_rating: Annotated[list[EvaluationNamed], Field(description="評価のない行")]

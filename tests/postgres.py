@@ -106,7 +106,8 @@ def start() -> Server:
         raise
     assert guard.stdout
     if (said := guard.stdout.readline()) != "ready\n":
-        raise RuntimeError(f"PostgreSQL from {binaries} does not start:\n{said}{guard.communicate()[0]}")
+        with guard:  # which also closes its pipes
+            raise RuntimeError(f"PostgreSQL from {binaries} does not start:\n{said}{guard.stdout.read()}")
     return Server(
         URL.create("postgresql+psycopg", "postgres", database="postgres", query={"host": str(folder)}), guard
     )
@@ -136,7 +137,7 @@ def _binaries(wanted: str | None, folder: Path) -> Path:
         _hand_over(folder)
         if _runs(copy := folder / package.name / "pginstall/bin"):
             return copy
-    raise RuntimeError("No PostgreSQL runs here: install one, `make test`, or set TEST_DATABASE_URL.")
+    raise RuntimeError("No PostgreSQL runs here: install one, run `make test`, or set TEST_DATABASE_URL.")
 
 
 def _installed() -> Iterator[Path]:

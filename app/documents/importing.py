@@ -15,6 +15,7 @@ from app.documents.reading import Problem as Unclear
 from app.documents.reading import Unreadable, read
 from app.documents.recognising import Recognised, recognise
 from app.kit.errors import Finding, Invalid, Say
+from app.kit.text import excerpt
 from app.models import (
     DOCUMENT,
     MEASURE,
@@ -22,6 +23,7 @@ from app.models import (
     SECTION,
     Document,
     Evaluation,
+    EvaluationFields,
     Label,
     Measure,
     Plan,
@@ -54,6 +56,15 @@ class Refused(Invalid):
 
 def import_document(session: Session, content: bytes, name: str, told: Told) -> dict[str, Any]:
     """Write what the document says and tell what came of it. The transaction is the caller's."""
+    if (suffix := PurePath(name).suffix.lower()) not in MEDIA_TYPES:
+        raise Invalid(
+            Finding(
+                Say(
+                    f"{excerpt(suffix) or name} のファイルは読めません。タブ区切りの .txt か .tsv で保存してください。",
+                    f"A file of {excerpt(suffix) or name} cannot be read. Save it tab-separated, as .txt or .tsv.",
+                )
+            )
+        )
     try:
         sheet = read(content, told.encoding)
     except Unreadable as unreadable:
@@ -211,6 +222,9 @@ def _measures(session: Session, plan: int, table: Recognised) -> Saved:
 
 def _evaluations(session: Session, plan: int, document: int, table: Recognised) -> Saved:
     measures = _ids(session, MEASURE, plan)
+    # What the document has no column for, it does not contradict.
+    told = {column["field"] for column in table.mapping} & set(EvaluationFields.model_fields)
+    told |= {"rating_printed"} if "rating" in told else set()
     return save(
         session,
         Evaluation,
@@ -219,13 +233,7 @@ def _evaluations(session: Session, plan: int, document: int, table: Recognised) 
                 "measure_id": measures[row.code],
                 "fiscal_year": row.fiscal_year,
                 "ordinal": row.ordinal,
-                "implementation": row.implementation,
-                "rating": row.rating,
-                "rating_printed": row.rating_printed,
-                "rationale": row.rationale,
-                "next_plan": row.next_plan,
-                "department": row.department,
-                "extra": row.extra,
+                **{name: getattr(row, name) for name in told},
                 "document_id": document,
                 "source_line": row.line,
             }

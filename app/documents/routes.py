@@ -80,14 +80,14 @@ def list_documents(
     return page(request, session, DOCUMENTS, query.conditions(), query, revision)
 
 
-@router.get("/{id}", response_model=DocumentShape)
+@router.get("/{id:digits}", response_model=DocumentShape)
 def read_document(request: Request, id: RowId, session: Reading) -> Response:
     """資料."""
     return answer(request, DOCUMENTS.one(session, id))
 
 
 @router.get(
-    "/{id}/content",
+    "/{id:digits}/content",
     response_class=Response,
     responses={200: {"content": {"text/tab-separated-values": {"schema": {"type": "string"}}}}},
 )
@@ -95,7 +95,7 @@ def read_document_content(request: Request, id: RowId, session: Reading) -> Resp
     """資料の原本: the file as it came, byte for byte."""
     found = session.execute(sa.select(DOCUMENT).where(DOCUMENT.c.id == id)).one_or_none()
     if found is None:
-        raise no_such_row(id)
+        raise no_such_row()
     etag = f'"{found.sha256}"'
     unless_known(request, etag)
     charset = f"; charset={found.encoding}" if found.encoding else ""

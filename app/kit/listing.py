@@ -18,19 +18,10 @@ from sqlmodel import Session
 
 from app.kit.errors import Finding, Invalid, NotFound, Say
 from app.kit.http import answer, unless_known
-
-LARGEST = 2**53 - 1
-
+from app.kit.numbers import LARGEST, digits
 
 # ---------------------------------------------------------------------------------------------------------
 # Parameters
-
-
-def digits(value: Any) -> Any:
-    """A query carries text: only plain digits are a number, not `1_0`, `1.0` or full-width forms."""
-    if isinstance(value, str) and value.isascii() and value.removeprefix("-").isdecimal():
-        return int(value) if len(value) < 20 else value
-    return value if isinstance(value, int) else object()
 
 
 Number = Annotated[int, Field(ge=1, le=LARGEST), BeforeValidator(digits)]
@@ -124,13 +115,13 @@ class Listing:
         """The row as the API shows it, or 404."""
         found = session.execute(self.select(self.id == id)).mappings().one_or_none()
         if found is None:
-            raise no_such_row(id)
+            raise no_such_row()
         return self.finish(dict(found))
 
 
-def no_such_row(id: object) -> NotFound:
+def no_such_row() -> NotFound:
     return NotFound(
-        f"{id} は見つかりません。削除された可能性もあります。", f"There is no {id}. It may have been removed."
+        "見つかりません。削除された可能性もあります。", "There is no such row. It may have been removed."
     )
 
 

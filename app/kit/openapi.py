@@ -60,6 +60,15 @@ HEADERS: Schema = {
 }
 
 
+IF_NONE_MATCH: Schema = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "The `ETag` of the answer you have; 304 when it is still true",
+    "schema": {"type": "string"},
+}
+
+
 def describe(app: FastAPI, requests: Schema, answers: Schema) -> Schema:
     """The application's OpenAPI text, with examples by operation."""
     schema = _renamed(
@@ -142,6 +151,7 @@ def _complete(path: str, method: str, operation: Schema) -> None:
     for parameter in operation.get("parameters", ()):
         # Where a list of allowed names describes itself, the parameter says it too.
         schema = parameter["schema"] = _not_null(parameter["schema"])
+        parameter["required"] |= parameter["name"] == "If-Match"
         parameter.setdefault("description", schema.pop("description", ""))
     responses = operation["responses"]
     responses.pop("422", None)
@@ -152,6 +162,7 @@ def _complete(path: str, method: str, operation: Schema) -> None:
         content = operation["requestBody"]["content"]
         content["application/merge-patch+json"] = content["application/json"]
     if method == "get" and not path.endswith("z"):
+        operation.setdefault("parameters", []).append(IF_NONE_MATCH)
         responses["200"] |= _headers(
             "ETag", *(["Link"] if "{" not in path or path.endswith("history") else [])
         )

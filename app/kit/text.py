@@ -97,5 +97,20 @@ class Form:
         return value
 
 
+class PlainObject:
+    """Tells the schema of a `dict` with constrained names in the words that forbid all other names."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        told = handler(schema)
+        [(pattern, value)] = told.pop("patternProperties").items()
+        return {
+            **told,
+            "propertyNames": {**told["propertyNames"], "pattern": pattern},
+            "additionalProperties": value,
+        }
+
+
 ONE_LINE = Characters(r"\u0000-\u001f\u007f-\u009f")
 MANY_LINES = Characters(r"\u0000-\u0008\u000b-\u001f\u007f-\u009f")  # tab and newline are text

@@ -1,0 +1,298 @@
+"""Many at once: nothing lost, nothing twice, no gap, and no fault."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from random import Random
+from threading import Barrier, Event
+from typing import TypeVar
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from app.models import CHANGE, FEED
+from tests.conftest import FUJIMI, Backend, Service, opened, running
+from tests.test_changes import assert_that_log_and_tables_agree, write_at_random
+
+PLAN = "fujimi-yumetsunagu"
+ANY = {"If-Match": "*"}
+WRITERS = 8
+
+T = TypeVar("T")
+
+
+def address_of(service: Service) -> str:
+    return service.database.engine.url.render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def another(town: Service) -> Iterator[str]:
+    """A second process that serves the same database."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {"SHINCHOKU_DATABASE_URL": address_of(town), "SHINCHOKU_LOG_LEVEL": "error"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app.cli", "serve", "--port", str(port)], env={**os.environ, **environment}
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        while True:
+            assert process.poll() is None
+            try:
+                httpx.get(f"{url}/livez")
+                break
+            except httpx.ConnectError:
+                time.sleep(0.05)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def all_at_once(service: Service, job: Callable[[int, httpx.Client], T], *others: str) -> list[T]:
+    """What each writer got, all having started together, each with a client of its own."""
+    key, together = service.key("admin"), Barrier(WRITERS)
+    servers = [service.url and str(service.anyone.base_url), *others]
+
+    def work(n: int) -> T:
+        url = servers[n % len(servers)]
+        headers = {"Authorization": f"Bearer {key}"}
+        with httpx.Client(base_url=url, headers=headers, timeout=30) as client:
+            client.get("/livez")
+            together.wait()
+            return job(n, client)
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        return list(pool.map(work, range(WRITERS)))
+
+
+# ---------------------------------------------------------------------------------------------------------
+
+
+def assert_ordinals_without_gaps(service: Service, *others: str) -> None:
+    row = {"measure_id": 1, "fiscal_year": 2018}
+    answers = all_at_once(
+        service, lambda n, client: [client.post("/evaluations", json=row) for _ in range(10)], *others
+    )
+    made = [answer for each in answers for answer in each]
+    assert Counter(answer.status_code for answer in made) == {201: 10 * WRITERS}
+    assert sorted(answer.json()["ordinal"] for answer in made) == list(range(1, 10 * WRITERS + 1))
+    assert_that_log_and_tables_agree(service)
+
+
+def test_ordinals_are_given_out_once_and_without_gaps(town: Service):
+    assert_ordinals_without_gaps(town)
+
+
+def test_ordinals_are_given_out_once_by_two_processes_too(town: Service, another: str):
+    assert_ordinals_without_gaps(town, another)
+
+
+def test_nobody_overwrites_a_change_unseen(town: Service):
+    def increment(n: int, client: httpx.Client) -> Counter[int]:
+        answered: Counter[int] = Counter()
+        for _ in range(20):
+            seen = client.get("/sections/1")
+            patch = {"position": seen.json()["position"] + 1}
+            headers = {"If-Match": seen.headers["etag"]}
+            answered[client.patch("/sections/1", json=patch, headers=headers).status_code] += 1
+        return answered
+
+    start = town.anyone.get("/sections/1").json()
+    answered = sum(all_at_once(town, increment), Counter[int]())
+    end = town.anyone.get("/sections/1").json()
+    assert set(answered) == {200, 412}
+    assert answered.total() == 20 * WRITERS
+    assert end["position"] - start["position"] == end["version"] - start["version"] == answered[200]
+    assert_that_log_and_tables_agree(town)
+
+
+def test_a_code_that_all_use_first_joins_the_scale_once(town: Service):
+    def rate(n: int, client: httpx.Client) -> int:
+        body = {"measure_id": n + 1, "fiscal_year": 2018, "rating": "C"}
+        return client.post("/evaluations", json=body).status_code
+
+    assert all_at_once(town, rate) == [201] * WRITERS
+    plan = town.anyone.get(f"/plans/{PLAN}").json()
+    assert [rating["code"] for rating in plan["ratings"]] == ["A", "B", "C"]
+    assert plan["version"] == 2
+    assert_that_log_and_tables_agree(town)
+
+
+def test_one_of_those_who_make_the_same_plan_makes_it(town: Service):
+    body = {"slug": "p", "title": "計画", "municipality_code": FUJIMI, "municipality": "富士見市"}
+    answers = all_at_once(town, lambda n, client: client.post("/plans", json=body))
+    assert Counter(answer.status_code for answer in answers) == {201: 1, 409: WRITERS - 1}
+    [place] = [answer.headers["location"] for answer in answers if answer.status_code == 201]
+    assert [answer.json().get("existing") for answer in answers if answer.status_code == 409] == [place] * (
+        WRITERS - 1
+    )
+    assert_that_log_and_tables_agree(town)
+
+
+def test_plans_are_written_side_by_side(town: Service):
+    def write(n: int, client: httpx.Client) -> list[int]:
+        plan = {"slug": f"p{n}", "title": "計画", "municipality_code": FUJIMI, "municipality": "富士見市"}
+        section = {"plan": f"p{n}", "code": "1"}
+        measure = {"plan": f"p{n}", "section": "1", "code": "1", "title": "施策"}
+        row = {"plan": f"p{n}", "measure_code": "1", "fiscal_year": 2017, "rating": "◎"}
+        steps = [("plans", plan), ("sections", section), ("measures", measure), *[("evaluations", row)] * 5]
+        return [client.post(f"/{noun}", json=body).status_code for noun, body in steps]
+
+    assert all_at_once(town, write) == [[201] * 8] * WRITERS
+    assert_that_log_and_tables_agree(town)
+
+
+def test_a_plan_goes_whole_while_others_add_to_it(town: Service):
+    bodies = [
+        ("sections", {"plan": PLAN, "code": "節{}"}),
+        ("measures", {"plan": PLAN, "section": "1", "code": "施策{}", "title": "施策"}),
+        ("evaluations", {"plan": PLAN, "measure_code": "1-1-1", "fiscal_year": 2018, "rating": "C"}),
+        ("evaluations", {"measure_id": 2, "fiscal_year": 2018}),
+    ]
+
+    def work(n: int, client: httpx.Client) -> Counter[int]:
+        answered: Counter[int] = Counter()
+        for step in range(20):
+            if n == 0 and step == 10:
+                answer = client.delete(f"/plans/{PLAN}", headers=ANY)
+            elif n == 1:
+                answer = client.patch(f"/evaluations/{step + 1}", json={"rating": "D"}, headers=ANY)
+            else:
+                noun, body = bodies[n % len(bodies)]
+                numbered = {k: v.format(f"{n}-{step}") if isinstance(v, str) else v for k, v in body.items()}
+                answer = client.post(f"/{noun}", json=numbered)
+            answered[answer.status_code] += 1
+        return answered
+
+    answered = all_at_once(town, work)
+    assert set().union(*answered) <= {200, 201, 204, 404, 409, 412}
+    assert answered[0][204] == 1
+    assert town.anyone.get(f"/plans/{PLAN}").status_code == 404
+    assert town.anyone.get("/evaluations").json()["metadata"]["resultset"]["count"] == 0
+    assert_that_log_and_tables_agree(town)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Readers
+
+
+def follow(service: Service, done: Event) -> int:
+    """Read the log as it grows, over and over; tells how often."""
+    looked = 0
+    with opened(address_of(service)) as database:
+        with database.reading() as session:
+            seen = session.scalars(sa.select(FEED.c.seq)).one()
+        with httpx.Client(base_url=service.anyone.base_url) as client:
+            last_look = False
+            while not last_look:
+                last_look = done.is_set()
+                answer = client.get("/plans?limit=1")
+                assert answer.status_code == 200
+                told = answer.json()["metadata"]["revision"]
+                with database.reading() as session:
+                    new = session.scalars(
+                        sa.select(CHANGE.c.seq).where(CHANGE.c.seq > seen).order_by(CHANGE.c.seq)
+                    ).all()
+                    stand = session.scalars(sa.select(FEED.c.seq)).one()
+                assert list(new) == list(range(seen + 1, stand + 1))
+                assert told <= stand
+                assert told >= seen
+                seen, looked = stand, looked + 1
+    return looked
+
+
+def assert_readers_miss_nothing(service: Service, *others: str) -> None:
+    done = Event()
+    with ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(follow, service, done) for _ in range(3)]
+        try:
+            answered = all_at_once(service, lambda n, client: write_at_random(client, Random(n), 20), *others)
+        finally:
+            done.set()
+        assert all(reader.result() > 3 for reader in readers)
+    assert set().union(*answered) <= {200, 201, 204, 404, 409, 412}
+    assert_that_log_and_tables_agree(service)
+
+
+def test_a_reader_never_sees_a_change_before_the_one_it_follows(town: Service):
+    assert_readers_miss_nothing(town)
+
+
+def test_a_reader_misses_nothing_of_what_two_processes_write(town: Service, another: str):
+    assert_readers_miss_nothing(town, another)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Too many
+
+
+def test_two_hundred_requests_at_once_are_answered_or_put_off(town: Service):
+    key = town.key("admin")
+    row = {"measure_id": 1, "fiscal_year": 2018}
+    reads = (
+        "/plans",
+        "/evaluations?q=支援",
+        "/evaluations/summary?group_by=section",
+        "/measures?expand=evaluations",
+    )
+
+    async def ask() -> list[httpx.Response]:
+        async with httpx.AsyncClient(
+            base_url=town.anyone.base_url,
+            headers={"Authorization": f"Bearer {key}"},
+            limits=httpx.Limits(max_connections=None),
+            timeout=60,
+        ) as client:
+            some = (
+                client.post("/evaluations", json=row) if n % 4 == 0 else client.get(reads[n % 4])
+                for n in range(200)
+            )
+            return await asyncio.gather(*some)
+
+    answers = asyncio.run(ask())
+    assert {answer.status_code for answer in answers} <= {200, 201, 503}
+    assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 503)
+    assert (
+        town.anyone.post("/evaluations", json=row, headers={"Authorization": f"Bearer {key}"}).status_code
+        == 201
+    )
+    assert_that_log_and_tables_agree(town)
+
+
+@contextmanager
+def writer_that_takes_its_time(service: Service) -> Iterator[None]:
+    with opened(address_of(service)) as database, database.writing() as session:
+        session.execute(sa.update(FEED).values(seq=FEED.c.seq))
+        yield
+
+
+def test_who_waits_too_long_for_another_writer_is_put_off(backend: Backend):
+    url = backend.seeded()
+    with running(url, busy_timeout=0.5) as service, service.holder(service.key("admin")) as admin:
+        admin.timeout = 5
+        with writer_that_takes_its_time(service):
+            for path, body in (
+                ("/sections", {"plan": PLAN, "code": "5"}),
+                ("/evaluations/1", {"rationale": "x"}),
+            ):
+                method = "PATCH" if path.endswith("1") else "POST"
+                answer = admin.request(method, path, json=body, headers=ANY)
+                assert (answer.status_code, answer.headers["content-type"]) == (
+                    503,
+                    "application/problem+json",
+                )
+                assert int(answer.headers["retry-after"]) > 0
+            assert admin.get("/evaluations").status_code == 200
+        assert admin.post("/sections", json={"plan": PLAN, "code": "5"}).status_code == 201
+        assert_that_log_and_tables_agree(service)
+    backend.drop(url)
