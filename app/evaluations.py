@@ -196,13 +196,15 @@ EvaluationPage = page_of("Evaluation", EvaluationShape)
 
 
 SectionAsked = Annotated[
-    str, Field(max_length=64, description="Section code (節コード)", examples=["3"]), ONE_LINE
+    str, Field(min_length=1, max_length=64, description="Section code (節コード)", examples=["3"]), ONE_LINE
 ]
 MeasureAsked = Annotated[
-    str, Field(max_length=64, description="Measure code (施策コード)", examples=["4-2-1"]), ONE_LINE
+    str,
+    Field(min_length=1, max_length=64, description="Measure code (施策コード)", examples=["4-2-1"]),
+    ONE_LINE,
 ]
 DepartmentAsked = Annotated[
-    str, Field(max_length=100, description="Department, exactly as printed (担当課)"), ONE_LINE
+    str, Field(min_length=1, max_length=100, description="Department, exactly as printed (担当課)"), ONE_LINE
 ]
 RatingAsked = Annotated[
     str,

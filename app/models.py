@@ -18,7 +18,7 @@ from sqlmodel import Field, SQLModel
 
 from app.fiscal_years import FiscalYear
 from app.kit.numbers import LARGEST, whole
-from app.kit.text import MANY_LINES, ONE_LINE, Form, PlainObject, fold, natural
+from app.kit.text import MANY_LINES, ONE_LINE, Form, PlainObject, excerpt, fold, natural
 from app.municipalities import MunicipalityCode
 
 SQLModel.metadata.naming_convention = {
@@ -102,8 +102,8 @@ def _distinct(ratings: list[Rating]) -> list[Rating]:
             "ratings",
             "{en}",
             {
-                "ja": f"評価の記号が重複しています: {', '.join(twice)}",
-                "en": f"Each code may stand once in the scale: {', '.join(twice)} stands twice.",
+                "ja": f"評価の記号が重複しています: {', '.join(map(excerpt, twice))}",
+                "en": f"Each code may stand once in the scale: {', '.join(map(excerpt, twice))} stands twice.",
             },
         )
     return ratings

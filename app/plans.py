@@ -176,12 +176,12 @@ def admit_ratings(session: Session, plan: int, codes: Iterable[str]) -> list[str
     known = [rating["code"] for rating in scale]
     new = [code for code in dict.fromkeys(codes) if code not in known]
     if new and closed:
-        allowed = ", ".join(known)
+        allowed = ", ".join(map(excerpt, known))
         raise Invalid(
             Finding(
                 Say(
-                    f"評価 {new[0]} はこの計画の評価区分にありません。使えるのは {allowed} です。",
-                    f"The plan's scale is closed and has no {new[0]}; it has {allowed}.",
+                    f"評価 {excerpt(new[0])} はこの計画の評価区分にありません。使えるのは {allowed} です。",
+                    f"The plan's scale is closed and has no {excerpt(new[0])}; it has {allowed}.",
                 ),
                 pointer="/rating",
             )
@@ -210,7 +210,7 @@ def _refuse_lost_codes(session: Session, plan: int, scale: list[dict[str, Any]])
     )
     lost = set(session.scalars(in_use)) - {rating["code"] for rating in scale}
     if lost:
-        codes = ", ".join(sorted(lost))
+        codes = ", ".join(map(excerpt, sorted(lost)))
         raise Conflict(
             f"評価 {codes} を使っている行があるため、評価区分から外せません。",
             f"Rows of this plan are rated {codes}; these codes cannot leave its scale.",

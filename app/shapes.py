@@ -48,7 +48,7 @@ PlanName = Annotated[
 ]
 PlanSlug = Annotated[
     str,
-    Field(max_length=64, description="The plan's slug (計画)", examples=["fujimi-yumetsunagu"]),
+    Field(min_length=1, max_length=64, description="The plan's slug (計画)", examples=["fujimi-yumetsunagu"]),
     ONE_LINE,
 ]
 Words = Annotated[

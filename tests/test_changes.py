@@ -165,9 +165,11 @@ def disk_full_for(service: Service, entity: str) -> Iterator[None]:
     with service.database.writing() as session:
         for statement in install:
             session.execute(sa.text(statement))
-    yield
-    with service.database.writing() as session:
-        session.execute(sa.text(undo))
+    try:
+        yield
+    finally:
+        with service.database.writing() as session:
+            session.execute(sa.text(undo))
 
 
 def everything(service: Service) -> list[bytes]:

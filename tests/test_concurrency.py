@@ -18,7 +18,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from app.models import CHANGE, FEED
+from app.models import CHANGE, FEED, now
 from tests.conftest import FUJIMI, Backend, Service, opened, running
 from tests.test_changes import assert_that_log_and_tables_agree, write_at_random
 
@@ -60,8 +60,9 @@ def another(town: Service) -> Iterator[str]:
 
 def all_at_once(service: Service, job: Callable[[int, httpx.Client], T], *others: str) -> list[T]:
     """What each writer got, all having started together, each with a client of its own."""
-    key, together = service.key("admin"), Barrier(WRITERS)
-    servers = [service.url and str(service.anyone.base_url), *others]
+    key = service.key("admin", last_used_at=now())  # noting its first use would make them queue
+    together = Barrier(WRITERS)
+    servers = [str(service.anyone.base_url), *others]
 
     def work(n: int) -> T:
         url = servers[n % len(servers)]
@@ -276,23 +277,23 @@ def writer_that_takes_its_time(service: Service) -> Iterator[None]:
         yield
 
 
-def test_who_waits_too_long_for_another_writer_is_put_off(backend: Backend):
+@pytest.fixture
+def impatient(backend: Backend) -> Iterator[Service]:
+    """A service that lets nobody wait for more than half a second."""
     url = backend.seeded()
-    with running(url, busy_timeout=0.5) as service, service.holder(service.key("admin")) as admin:
-        admin.timeout = 5
-        with writer_that_takes_its_time(service):
-            for path, body in (
-                ("/sections", {"plan": PLAN, "code": "5"}),
-                ("/evaluations/1", {"rationale": "x"}),
-            ):
-                method = "PATCH" if path.endswith("1") else "POST"
-                answer = admin.request(method, path, json=body, headers=ANY)
-                assert (answer.status_code, answer.headers["content-type"]) == (
-                    503,
-                    "application/problem+json",
-                )
-                assert int(answer.headers["retry-after"]) > 0
-            assert admin.get("/evaluations").status_code == 200
-        assert admin.post("/sections", json={"plan": PLAN, "code": "5"}).status_code == 201
-        assert_that_log_and_tables_agree(service)
+    with running(url, busy_timeout=0.5) as service:
+        yield service
     backend.drop(url)
+
+
+def test_who_waits_too_long_for_another_writer_is_put_off(impatient: Service):
+    section = {"plan": PLAN, "code": "5"}
+    with impatient.holder(impatient.key("admin")) as admin:
+        admin.timeout = 5
+        with writer_that_takes_its_time(impatient):
+            answer = admin.post("/sections", json=section)
+            assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+            assert int(answer.headers["retry-after"]) > 0
+            assert admin.get("/sections").status_code == 200
+        assert admin.post("/sections", json=section).status_code == 201
+    assert_that_log_and_tables_agree(impatient)

@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import socket
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -882,6 +883,31 @@ def test_bodies_beyond_the_limit(backend: Backend):
         assert line.ask("GET", "/readyz").status == 200
     backend.drop(url)
     found.are_none(at_least=60)
+
+
+def test_a_body_full_of_mistakes_costs_little(town: Service):
+    """However many there are: the processor's time is measured, and not the clock of a busy machine."""
+    plan = {"slug": "p", "title": "計画", "municipality_code": "112356", "municipality": "富士見市"}
+    row = {"plan": "fujimi-yumetsunagu", "measure_code": "1-1-1", "fiscal_year": "H30"}
+    measure = {"plan": "fujimi-yumetsunagu", "section": "1", "code": "p", "title": "施策"}
+    bodies = {
+        "unknown names": ("/plans", {str(n): 0 for n in range(200_000)}),
+        "codes of a scale": ("/plans", {**plan, "ratings": [{}] * 300_000}),
+        "labels": ("/measures", {**measure, "path": [0] * 300_000}),
+        "columns": ("/evaluations", {**row, "extra": {str(n): 0 for n in range(200_000)}}),
+        "lists": ("/plans", {**plan, "title": [[]] * 300_000}),
+    }
+    found = Findings()
+    with wire(town) as line:
+        for name, (target, body) in bodies.items():
+            sent = json.dumps(body).encode()
+            before = time.process_time()
+            answer = found.look(f"many {name}", line.ask("POST", target, {"Content-Type": JSON_BODY}, sent))
+            spent = time.process_time() - before
+            assert answer.status in (413, 422)
+            if spent > 1:
+                found.append(f"{len(sent):,} bytes of wrong {name} take {spent:.1f} seconds")
+    found.are_none(at_least=5)
 
 
 NOT_HTTP = {

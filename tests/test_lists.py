@@ -776,7 +776,7 @@ def test_a_value_that_is_not_utf_8_is_refused(value, read: httpx.Client):
         ("municipality=1", "112356"),
         ("measure_id=0", "1 以上"),
         ("measure_id=9007199254740992", "9007199254740991 以下"),
-        ("rating=A,,B", "形式"),
+        ("rating=A,,B", "none"),
         ("q=" + "a" * 201, "200 文字以内"),
     ],
 )

@@ -27,6 +27,8 @@ from starlette.exceptions import HTTPException
 
 from app.kit.text import excerpt
 
+MOST_FINDINGS = 100  # nobody reads more, and an answer should not grow with nonsense
+
 
 class Say(NamedTuple):
     """One sentence in both languages."""
@@ -120,7 +122,7 @@ class Invalid(Problem):
         super().__init__(
             findings[0].says.ja if some == 1 else f"{some} か所に誤りがあります。errors を確認してください。",
             findings[0].says.en if some == 1 else f"{some} parts of the input are wrong; see errors.",
-            findings=findings,
+            findings=findings[:MOST_FINDINGS],
         )
 
 
@@ -214,7 +216,7 @@ def from_http_exception(error: HTTPException) -> Problem:
 
 
 def from_validation(error: RequestValidationError) -> Problem:
-    return Invalid(*(_finding(found) for found in error.errors()[:100]))
+    return Invalid(*(_finding(found) for found in error.errors()))
 
 
 def _finding(error: Mapping[str, Any]) -> Finding:

@@ -136,7 +136,7 @@ def page(
 ) -> Response:
     """One page of the list: how many match in all, the rows, and the cursor of the rest."""
     order = _order(listing, getattr(query, "sort", None) or listing.order)
-    bound = _bound(query)
+    bound = _bound(request, query)
     start = None if query.cursor is None else _after(order, _position(query.cursor, bound, order))
     unless_known(request, revision.etag)
     count = session.scalar(sa.select(sa.func.count()).select_from(listing.source).where(*conditions)) or 0
@@ -206,10 +206,11 @@ def _after(order: Order, position: Sequence[Any]) -> sa.ColumnElement[bool]:
     return sa.and_(reached, sa.or_(beyond, _after(order[turn:], position[turn:])))
 
 
-def _bound(query: PageQuery) -> bytes:
+def _bound(request: Request, query: PageQuery) -> bytes:
     """What a cursor is bound to: everything that decides which rows there are and in what order."""
     free = {"limit", "cursor", "fields", "expand"}
-    return orjson.dumps(query.model_dump(mode="json", exclude=free), option=orjson.OPT_SORT_KEYS)
+    asked = [request.url.path, query.model_dump(mode="json", exclude=free)]
+    return orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
 
 
 def _seal(position: bytes, bound: bytes) -> bytes:
@@ -221,24 +222,15 @@ def _cursor(position: Sequence[Any], bound: bytes) -> str:
     return urlsafe_b64encode(_seal(written, bound) + written).decode().rstrip("=")
 
 
-def _typed(value: Any, wanted: type) -> Any:
-    if wanted is datetime:
-        return datetime.fromisoformat(value)
-    if type(value) is not wanted:
-        raise TypeError
-    return value
-
-
 def _position(cursor: str, bound: bytes, order: Order) -> list[Any]:
     try:
-        raw = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
-        seal, written = raw[:9], raw[9:]
-        if seal != _seal(written, bound):
-            raise ValueError
-        values = orjson.loads(written)
-        return [
-            _typed(value, column.type.python_type) for value, (column, _) in zip(values, order, strict=True)
+        raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        position = [
+            _typed(value, column.type)
+            for value, (column, _) in zip(orjson.loads(raw[9:]), order, strict=True)
         ]
+        if cursor != _cursor(position, bound):
+            raise ValueError
     except (ValueError, TypeError):
         raise Invalid(
             Finding(
@@ -249,3 +241,13 @@ def _position(cursor: str, bound: bytes, order: Order) -> list[Any]:
                 parameter="cursor",
             )
         ) from None
+    return position
+
+
+def _typed(value: Any, of: sa.types.TypeEngine[Any]) -> Any:
+    wanted = getattr(of, "impl_instance", of).python_type  # what a decorated type is in the end
+    if wanted is datetime:
+        return datetime.fromisoformat(value)
+    if type(value) is not wanted:
+        raise TypeError
+    return value
