@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 from sqlmodel import Session
 
@@ -86,9 +87,9 @@ EvaluationToChange = Annotated[
 
 
 # What a body must have besides being well formed: a whole name of a measure.
-BY_ID = {"type": "integer", "description": "The measure's `id` (施策)"}
-BY_PLAN = {"type": "string", "description": "The plan's slug (計画)"}
-BY_CODE = {"type": "string", "description": "The measure's code in the plan (施策コード)"}
+BY_ID: JsonDict = {"type": "integer", "description": "The measure's `id` (施策)"}
+BY_PLAN: JsonDict = {"type": "string", "description": "The plan's slug (計画)"}
+BY_CODE: JsonDict = {"type": "string", "description": "The measure's code in the plan (施策コード)"}
 
 MOST_ROWS = 1_000_000  # of one measure in one year
 

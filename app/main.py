@@ -22,6 +22,8 @@ from app.pages import docs
 
 log = logging.getLogger("shinchoku")
 
+UNDEFINED_TABLE = "42P01"  # PostgreSQL's word for a database that has not been migrated yet
+
 DESCRIPTION = """\
 自治体の計画の進捗を、誰でも問い合わせられる形で公開する API です。\
 施策ごとに、年度の実施内容・評価・理由・次年度計画を、公表された資料のまま保持します。
@@ -117,7 +119,8 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(NotModified)
     async def not_modified(request: Request, error: NotModified) -> Response:
-        return Response(status_code=304, headers={**PUBLIC, "ETag": error.etag})
+        headers = {**PUBLIC, "ETag": error.etag, "Vary": "Accept-Encoding"}
+        return Response(status_code=304, headers=headers)
 
     @app.exception_handler(HTTPException)
     async def http_exception(request: Request, error: HTTPException) -> Response:
@@ -139,6 +142,12 @@ def _answer_errors(app: FastAPI) -> None:
             "It collided with another write at the same moment. Read again and retry.",
         )
         return problem_response(request, problem)
+
+    @app.exception_handler(sqlalchemy.exc.ProgrammingError)
+    async def unmigrated(request: Request, error: sqlalchemy.exc.ProgrammingError) -> Response:
+        if getattr(error.orig, "sqlstate", None) != UNDEFINED_TABLE:
+            raise error
+        return await away(request, error)
 
     @app.exception_handler(sqlalchemy.exc.OperationalError)
     @app.exception_handler(sqlalchemy.exc.TimeoutError)

@@ -127,7 +127,7 @@ class PlanFields(SQLModel):
         sa_type=sa.Integer,
         description="Last fiscal year of the plan's term (計画期間の最終年度)",
     )
-    ratings: Annotated[list[Rating], AfterValidator(_distinct), Described(max_length=100)] = Field(
+    ratings: Annotated[list[Rating], Described(max_length=100), AfterValidator(_distinct)] = Field(
         default_factory=list,
         sa_type=sa.JSON,
         description="The plan's own rating scale, best first as far as known (評価の区分)",

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ConfigDict, Field
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from app.access import Held, Writer, WriterKnown, held_row
@@ -133,7 +134,11 @@ def create_plan(new: NewPlan, writer: WriterKnown, session: Writing) -> Response
     writer.must_be_allowed(new.municipality_code)
     if existing := session.scalar(sa.select(PLAN.c.id).where(PLAN.c.slug == new.slug)):
         raise taken(f"/plans/{existing}")
-    [id] = save(session, Plan, [new.model_dump()]).ids
+    try:
+        [id] = save(session, Plan, [new.model_dump()]).ids
+    except IntegrityError:  # somebody made it at the same moment
+        session.rollback()
+        raise taken(f"/plans/{plan_id(session, PLAN.c.slug == new.slug)}") from None
     return written(PLANS.one(session, id), created_at=f"/plans/{id}")
 
 

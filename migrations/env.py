@@ -44,6 +44,7 @@ def run() -> None:
             connection=connection,
             target_metadata=SQLModel.metadata,
             render_as_batch=sqlite,
+            transactional_ddl=True,  # on SQLite as well: a migration that fails leaves nothing behind
             render_item=_plain_types,
             compare_type=_compare_type,
         )

@@ -379,7 +379,7 @@ def test_a_problem_is_exactly_this(read: httpx.Client):
         "type": "/docs/problems/not-found",
         "title": "見つかりません",
         "status": 404,
-        "detail": "999 は見つかりません。削除された可能性もあります。",
+        "detail": "見つかりません。削除された可能性もあります。",
         "instance": "/measures/999",
     }
 

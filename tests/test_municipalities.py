@@ -93,6 +93,10 @@ def test_a_field_takes_text_only_and_keeps_six_digits():
 
 def test_the_schema_says_what_a_code_is():
     schema = TypeAdapter[str](MunicipalityCode).json_schema()
-    assert (schema["type"], schema["pattern"], schema["examples"]) == ("string", "^(0[1-9]|[1-3][0-9]|4[0-7])[0-9]{3,4}$", ["112356"])
+    assert (schema["type"], schema["pattern"], schema["examples"]) == (
+        "string",
+        "^(0[1-9]|[1-3][0-9]|4[0-7])[0-9]{3,4}$",
+        ["112356"],
+    )
     assert "全国地方公共団体コード" in schema["description"]
     assert "Municipality code" in schema["description"]

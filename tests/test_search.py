@@ -302,10 +302,9 @@ def test_plain_text_with_wildcards_and_quotes_is_found(workshop: httpx.Client):
 def test_no_word_is_found_across_two_fields_of_a_row(read: httpx.Client):
     for row in ROWS:
         for one, other in pairwise(row.texts):
-            for length in (1, 2):
-                word = one[-length:] + other[:length]
-                expected = [other.code for other in ROWS if holds(other.texts, word)]
-                assert (word, evaluations(read, word)) == (word, expected)
+            word = one[-2:] + other[:2]
+            expected = [other.code for other in ROWS if holds(other.texts, word)]
+            assert (word, evaluations(read, word)) == (word, expected)
 
 
 def test_no_word_is_found_across_two_fields_or_two_rows(workshop: httpx.Client):
@@ -343,7 +342,7 @@ WORDS = st.one_of(
 QUERIES = st.lists(WORDS, max_size=3).map(" ".join)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(QUERIES)
 def test_a_search_finds_what_a_plain_scan_of_the_file_finds(library: Service, q: str):
     expected = [row.code for row in ROWS if holds(row.texts, q)]

@@ -19,6 +19,24 @@ Mark = str | tuple[str | None, str | None] | None  # a rating, or a rating and a
 Told = Mapping[str, Mapping[int, Sequence[Mark]]]  # the rows of each measure, year by year
 
 
+@pytest.fixture(scope="module")
+def workshop(backend: Backend) -> Iterator[httpx.Client]:
+    url = backend.seeded()
+    with running(url) as service, service.holder(service.key()) as admin:
+        yield admin
+    backend.drop(url)
+
+
+@pytest.fixture
+def desk(workshop: httpx.Client) -> httpx.Client:
+    """The workshop, cleared of what others have made there: the seed is its only plan."""
+    for plan in got(workshop, "/plans", limit=1000)["results"]:
+        if plan["slug"] != "fujimi-yumetsunagu":
+            answer = workshop.delete(f"/plans/{plan['id']}", headers={"If-Match": "*"})
+            assert answer.status_code == 204
+    return workshop
+
+
 def post(client: httpx.Client, path: str, **row: Any) -> Row:
     answer = client.post(path, json=row)
     assert answer.status_code == 201, answer.text
@@ -79,9 +97,9 @@ def shares(tally: Row) -> dict[str, float | None]:
 # What is counted
 
 
-def test_a_measure_whose_rows_disagree_is_mixed_and_counts_as_rated(admin: httpx.Client):
+def test_a_measure_whose_rows_disagree_is_mixed_and_counts_as_rated(desk: httpx.Client):
     make(
-        admin,
+        desk,
         "kodomo",
         {
             "1-1": {2020: ["A", "B"]},
@@ -91,8 +109,8 @@ def test_a_measure_whose_rows_disagree_is_mixed_and_counts_as_rated(admin: httpx
             "1-5": {},
         },
     )
-    body = summary(admin, plan="kodomo", unit="measure")
-    revision = got(admin, "/readyz")["revision"]
+    body = summary(desk, plan="kodomo", unit="measure")
+    revision = got(desk, "/readyz")["revision"]
     assert body == {
         "metadata": {"unit": "measure", "group_by": [], "denominator": "rated", "revision": revision},
         "results": [],
@@ -108,7 +126,7 @@ def test_a_measure_whose_rows_disagree_is_mixed_and_counts_as_rated(admin: httpx
             "mixed": 1,
         },
     }
-    by_row = summary(admin, plan="kodomo")["total"]
+    by_row = summary(desk, plan="kodomo")["total"]
     assert by_row == {
         "total": 8,
         "rated": 5,
@@ -122,23 +140,23 @@ def test_a_measure_whose_rows_disagree_is_mixed_and_counts_as_rated(admin: httpx
 
 
 def test_a_measure_that_changed_over_the_years_is_mixed_only_where_years_are_put_together(
-    admin: httpx.Client,
+    desk: httpx.Client,
 ):
-    make(admin, "kodomo", {"1-1": {2020: ["B"], 2021: ["A"]}, "1-2": {2020: ["A"]}})
-    body = summary(admin, plan="kodomo", unit="measure", group_by="fiscal_year")
+    make(desk, "kodomo", {"1-1": {2020: ["B"], 2021: ["A"]}, "1-2": {2020: ["A"]}})
+    body = summary(desk, plan="kodomo", unit="measure", group_by="fiscal_year")
     assert [(group["fiscal_year"], group["mixed"], counts(group)) for group in body["results"]] == [
         (2020, 0, {"A": 1, "B": 1, "C": 0}),
         (2021, 0, {"A": 1, "B": 0, "C": 0}),
     ]
     assert (body["total"]["total"], body["total"]["mixed"]) == (2, 1)
     assert counts(body["total"]) == {"A": 1, "B": 0, "C": 0}
-    of_year = summary(admin, plan="kodomo", unit="measure", fiscal_year="R2")["total"]
+    of_year = summary(desk, plan="kodomo", unit="measure", fiscal_year="R2")["total"]
     assert (of_year["mixed"], counts(of_year)) == (0, {"A": 1, "B": 1, "C": 0})
 
 
-def test_a_measure_counts_once_in_each_group_and_once_in_the_total(admin: httpx.Client):
-    make(admin, "kodomo", {"1-1": {2020: [("A", "福祉課"), ("B", "教育課"), ("B", "教育課")]}})
-    body = summary(admin, plan="kodomo", unit="measure", group_by="department")
+def test_a_measure_counts_once_in_each_group_and_once_in_the_total(desk: httpx.Client):
+    make(desk, "kodomo", {"1-1": {2020: [("A", "福祉課"), ("B", "教育課"), ("B", "教育課")]}})
+    body = summary(desk, plan="kodomo", unit="measure", group_by="department")
     assert [(group["department"], group["total"], counts(group)) for group in body["results"]] == [
         ("教育課", 1, {"A": 0, "B": 1, "C": 0}),
         ("福祉課", 1, {"A": 1, "B": 0, "C": 0}),
@@ -146,9 +164,9 @@ def test_a_measure_counts_once_in_each_group_and_once_in_the_total(admin: httpx.
     assert (body["total"]["total"], body["total"]["mixed"]) == (1, 1)
 
 
-def test_what_is_not_rated_stands_apart_and_takes_no_share(admin: httpx.Client):
-    make(admin, "kodomo", {"1-1": {2020: ["A", None, None, "B"]}})
-    assert summary(admin, plan="kodomo")["total"] == {
+def test_what_is_not_rated_stands_apart_and_takes_no_share(desk: httpx.Client):
+    make(desk, "kodomo", {"1-1": {2020: ["A", None, None, "B"]}})
+    assert summary(desk, plan="kodomo")["total"] == {
         "total": 4,
         "rated": 2,
         "unrated": 2,
@@ -160,39 +178,39 @@ def test_what_is_not_rated_stands_apart_and_takes_no_share(admin: httpx.Client):
     }
 
 
-def test_where_nothing_is_rated_no_code_has_a_share(admin: httpx.Client):
-    make(admin, "kodomo", {"1-1": {2020: [None]}, "2-1": {2020: ["A"]}})
-    unrated, rated = summary(admin, plan="kodomo", group_by="section")["results"]
+def test_where_nothing_is_rated_no_code_has_a_share(desk: httpx.Client):
+    make(desk, "kodomo", {"1-1": {2020: [None]}, "2-1": {2020: ["A"]}})
+    unrated, rated = summary(desk, plan="kodomo", group_by="section")["results"]
     assert (unrated["rated"], counts(unrated)) == (0, {"A": 0, "B": 0, "C": 0})
     assert shares(unrated) == {"A": None, "B": None, "C": None}
     assert shares(rated) == {"A": 1.0, "B": 0.0, "C": 0.0}
 
 
-def test_every_code_of_the_scale_appears_in_its_order_used_or_not(admin: httpx.Client):
-    make(admin, "kodomo", {"1-1": {2020: ["△", "◎"]}}, scale="◎○△×")
-    total = summary(admin, plan="kodomo")["total"]
+def test_every_code_of_the_scale_appears_in_its_order_used_or_not(desk: httpx.Client):
+    make(desk, "kodomo", {"1-1": {2020: ["△", "◎"]}}, scale="◎○△×")
+    total = summary(desk, plan="kodomo")["total"]
     assert list(counts(total).items()) == [("◎", 1), ("○", 0), ("△", 1), ("×", 0)]
-    nothing = summary(admin, plan="kodomo", fiscal_year="R3")
+    nothing = summary(desk, plan="kodomo", fiscal_year="R3")
     assert nothing["total"] == {
         "total": 0,
         "rated": 0,
         "unrated": 0,
         "ratings": [{"rating": code, "count": 0, "share": None} for code in "◎○△×"],
     }
-    grouped = summary(admin, plan="kodomo", fiscal_year="R3", group_by="section")
+    grouped = summary(desk, plan="kodomo", fiscal_year="R3", group_by="section")
     assert (grouped["results"], grouped["total"]) == ([], nothing["total"])
 
 
-def test_a_code_counts_as_soon_as_it_joins_the_scale(admin: httpx.Client):
-    make(admin, "kodomo", {"1-1": {2020: ["B"]}}, scale="")
-    assert counts(summary(admin, plan="kodomo")["total"]) == {"B": 1}
-    post(admin, "/evaluations", plan="kodomo", measure_code="1-1", fiscal_year="R3", rating="A")
-    assert list(counts(summary(admin, plan="kodomo")["total"]).items()) == [("A", 1), ("B", 1)]
+def test_a_code_counts_as_soon_as_it_joins_the_scale(desk: httpx.Client):
+    make(desk, "kodomo", {"1-1": {2020: ["B"]}}, scale="")
+    assert counts(summary(desk, plan="kodomo")["total"]) == {"B": 1}
+    post(desk, "/evaluations", plan="kodomo", measure_code="1-1", fiscal_year="R3", rating="A")
+    assert list(counts(summary(desk, plan="kodomo")["total"]).items()) == [("A", 1), ("B", 1)]
 
 
-def test_shares_have_four_decimals_half_up_and_need_not_add_up_to_one(admin: httpx.Client):
+def test_shares_have_four_decimals_half_up_and_need_not_add_up_to_one(desk: httpx.Client):
     make(
-        admin,
+        desk,
         "kodomo",
         {
             "1-1": {2020: ["A", *"B" * 7]},
@@ -204,7 +222,7 @@ def test_shares_have_four_decimals_half_up_and_need_not_add_up_to_one(admin: htt
     )
     found = {
         group["section"]: tuple(shares(group).values())
-        for group in summary(admin, plan="kodomo", group_by="section")["results"]
+        for group in summary(desk, plan="kodomo", group_by="section")["results"]
     }
     assert found == {
         "1": (0.125, 0.875, 0.0),
@@ -219,9 +237,9 @@ def test_shares_have_four_decimals_half_up_and_need_not_add_up_to_one(admin: htt
 # Groups
 
 
-def test_groups_carry_their_codes_and_labels(admin: httpx.Client):
-    make(admin, "kodomo", {"1-1": {2019: [("A", "福祉課")]}}, title="こども計画")
-    (group,) = summary(admin, plan="kodomo", group_by="municipality,plan,section,fiscal_year,department")[
+def test_groups_carry_their_codes_and_labels(desk: httpx.Client):
+    make(desk, "kodomo", {"1-1": {2019: [("A", "福祉課")]}}, title="こども計画")
+    (group,) = summary(desk, plan="kodomo", group_by="municipality,plan,section,fiscal_year,department")[
         "results"
     ]
     assert group == {
@@ -245,16 +263,16 @@ def test_groups_carry_their_codes_and_labels(admin: httpx.Client):
     }
 
 
-def test_groups_stand_in_the_order_in_which_they_were_asked_for(admin: httpx.Client):
+def test_groups_stand_in_the_order_in_which_they_were_asked_for(desk: httpx.Client):
     make(
-        admin,
+        desk,
         "kodomo",
         {
             "10-1": {2020: ["A"], 2021: ["B"]},
             "2-1": {2021: ["B", "B"], 2020: ["C"]},
         },
     )
-    by_section = summary(admin, plan="kodomo", group_by="section,fiscal_year")
+    by_section = summary(desk, plan="kodomo", group_by="section,fiscal_year")
     assert by_section["metadata"]["group_by"] == ["section", "fiscal_year"]
     assert [(group["section"], group["fiscal_year"], group["total"]) for group in by_section["results"]] == [
         ("2", 2020, 1),
@@ -262,7 +280,7 @@ def test_groups_stand_in_the_order_in_which_they_were_asked_for(admin: httpx.Cli
         ("10", 2020, 1),
         ("10", 2021, 1),
     ]
-    by_year = summary(admin, plan="kodomo", group_by="fiscal_year,section,fiscal_year")
+    by_year = summary(desk, plan="kodomo", group_by="fiscal_year,section,fiscal_year")
     assert by_year["metadata"]["group_by"] == ["fiscal_year", "section"]
     assert [(group["fiscal_year"], group["section"], group["total"]) for group in by_year["results"]] == [
         (2020, "2", 1),
@@ -274,10 +292,10 @@ def test_groups_stand_in_the_order_in_which_they_were_asked_for(admin: httpx.Cli
     assert counts(by_year["total"]) == {"A": 1, "B": 3, "C": 1}
 
 
-def test_the_group_without_a_department_comes_last(admin: httpx.Client):
-    make(admin, "kodomo", {"1-1": {2020: ["A", ("B", "福祉課"), ("A", "教育課"), ("C", "福祉課")]}})
+def test_the_group_without_a_department_comes_last(desk: httpx.Client):
+    make(desk, "kodomo", {"1-1": {2020: ["A", ("B", "福祉課"), ("A", "教育課"), ("C", "福祉課")]}})
     for group_by, name in (("department", None), ("section,department", "1")):
-        groups = summary(admin, plan="kodomo", group_by=group_by)["results"]
+        groups = summary(desk, plan="kodomo", group_by=group_by)["results"]
         assert [(group.get("section"), group["department"], group["total"]) for group in groups] == [
             (name, "教育課", 1),
             (name, "福祉課", 2),
@@ -285,10 +303,10 @@ def test_the_group_without_a_department_comes_last(admin: httpx.Client):
         ]
 
 
-def test_sections_of_several_plans_stay_with_their_plans(admin: httpx.Client):
-    make(admin, "b-kankyo", {"1-1": {2020: ["A"]}, "2-1": {2020: ["B"]}}, title="環境計画")
-    make(admin, "a-kodomo", {"1-1": {2020: ["B"]}}, title="こども計画")
-    body = summary(admin, municipality=KAWAGOE, group_by="section")
+def test_sections_of_several_plans_stay_with_their_plans(desk: httpx.Client):
+    make(desk, "b-kankyo", {"1-1": {2020: ["A"]}, "2-1": {2020: ["B"]}}, title="環境計画")
+    make(desk, "a-kodomo", {"1-1": {2020: ["B"]}}, title="こども計画")
+    body = summary(desk, municipality=KAWAGOE, group_by="section")
     assert body["metadata"]["group_by"] == ["plan", "section"]
     assert [
         (group["plan"], group["plan_label"], group["section"], counts(group)) for group in body["results"]
@@ -297,9 +315,9 @@ def test_sections_of_several_plans_stay_with_their_plans(admin: httpx.Client):
         ("b-kankyo", "環境計画", "1", {"A": 1, "B": 0, "C": 0}),
         ("b-kankyo", "環境計画", "2", {"A": 0, "B": 1, "C": 0}),
     ]
-    by_year = summary(admin, municipality=KAWAGOE, group_by="fiscal_year,section")
+    by_year = summary(desk, municipality=KAWAGOE, group_by="fiscal_year,section")
     assert by_year["metadata"]["group_by"] == ["fiscal_year", "plan", "section"]
-    of_one = summary(admin, plan="b-kankyo", group_by="section")
+    of_one = summary(desk, plan="b-kankyo", group_by="section")
     assert of_one["metadata"]["group_by"] == ["section"]
     assert "plan" not in of_one["results"][0]
 
@@ -343,17 +361,15 @@ def labelled(*labels: str | None) -> list[Row]:
         (labelled("順調", None), labelled(None, None)),
     ],
 )
-def test_plans_with_different_scales_are_not_summed(one, other, admin: httpx.Client):
-    make(admin, "kodomo", {"1-1": {2020: ["A"]}}, scale=one)
-    make(admin, "kankyo", {"1-1": {2020: [other[0] if isinstance(other, str) else "A"]}}, scale=other)
+def test_plans_with_different_scales_are_not_summed(one, other, desk: httpx.Client):
+    make(desk, "kodomo", {"1-1": {2020: ["A"]}}, scale=one)
+    make(desk, "kankyo", {"1-1": {2020: [other[0] if isinstance(other, str) else "A"]}}, scale=other)
     detail = (
         "評価区分が異なる計画は合計しません。group_by に plan を加えるか、plan で計画を一つ指定してください。"
     )
     for unit in ("evaluation", "measure"):
         for groups in ({}, {"group_by": "fiscal_year"}, {"group_by": "municipality,department"}):
-            answer = admin.get(
-                "/evaluations/summary", params={"municipality": KAWAGOE, "unit": unit} | groups
-            )
+            answer = desk.get("/evaluations/summary", params={"municipality": KAWAGOE, "unit": unit} | groups)
             assert (answer.status_code, answer.json()) == (
                 422,
                 {
@@ -367,54 +383,54 @@ def test_plans_with_different_scales_are_not_summed(one, other, admin: httpx.Cli
             )
 
 
-def test_the_ways_that_the_refusal_names_lead_out_of_it(admin: httpx.Client):
-    make(admin, "kodomo", {"1-1": {2020: ["A", "B"]}}, scale="AB")
-    make(admin, "kankyo", {"1-1": {2020: ["◎"]}, "2-1": {2020: [None]}}, scale="◎○")
-    answer = admin.get(
+def test_the_ways_that_the_refusal_names_lead_out_of_it(desk: httpx.Client):
+    make(desk, "kodomo", {"1-1": {2020: ["A", "B"]}}, scale="AB")
+    make(desk, "kankyo", {"1-1": {2020: ["◎"]}, "2-1": {2020: [None]}}, scale="◎○")
+    answer = desk.get(
         "/evaluations/summary", params={"municipality": KAWAGOE}, headers={"Accept-Language": "en"}
     )
     assert answer.json()["detail"] == (
         "Plans with different rating scales are not summed. Group by plan, or name one with plan=."
     )
-    body = summary(admin, municipality=KAWAGOE, group_by="plan")
+    body = summary(desk, municipality=KAWAGOE, group_by="plan")
     assert [(group["plan"], counts(group)) for group in body["results"]] == [
         ("kankyo", {"◎": 1, "○": 0}),
         ("kodomo", {"A": 1, "B": 1}),
     ]
     assert body["total"] == {"total": 4, "rated": 3, "unrated": 1, "ratings": None}
-    by_measure = summary(admin, municipality=KAWAGOE, group_by="plan", unit="measure")
+    by_measure = summary(desk, municipality=KAWAGOE, group_by="plan", unit="measure")
     assert by_measure["total"] == {"total": 3, "rated": 2, "unrated": 1, "ratings": None, "mixed": 1}
     for group_by in ("plan,section", "section", "fiscal_year,plan"):
-        assert len(summary(admin, municipality=KAWAGOE, group_by=group_by)["results"]) in (2, 3)
-    assert counts(summary(admin, plan="kankyo")["total"]) == {"◎": 1, "○": 0}
+        assert len(summary(desk, municipality=KAWAGOE, group_by=group_by)["results"]) in (2, 3)
+    assert counts(summary(desk, plan="kankyo")["total"]) == {"◎": 1, "○": 0}
 
 
-def test_a_filter_that_leaves_one_scale_leaves_nothing_to_refuse(admin: httpx.Client):
-    make(admin, "kodomo", {"1-1": {2020: ["A"]}}, scale="AB")
-    make(admin, "kankyo", {"1-1": {2021: ["◎"]}}, scale="◎○")
-    assert counts(summary(admin, municipality=KAWAGOE, fiscal_year="R2")["total"]) == {"A": 1, "B": 0}
-    assert counts(summary(admin, municipality=KAWAGOE, fiscal_year="R3")["total"]) == {"◎": 1, "○": 0}
+def test_a_filter_that_leaves_one_scale_leaves_nothing_to_refuse(desk: httpx.Client):
+    make(desk, "kodomo", {"1-1": {2020: ["A"]}}, scale="AB")
+    make(desk, "kankyo", {"1-1": {2021: ["◎"]}}, scale="◎○")
+    assert counts(summary(desk, municipality=KAWAGOE, fiscal_year="R2")["total"]) == {"A": 1, "B": 0}
+    assert counts(summary(desk, municipality=KAWAGOE, fiscal_year="R3")["total"]) == {"◎": 1, "○": 0}
 
 
-def test_plans_with_the_same_scale_are_summed_also_over_municipalities(admin: httpx.Client):
+def test_plans_with_the_same_scale_are_summed_also_over_municipalities(desk: httpx.Client):
     explained = [{"code": "A", "description": "計画どおり"}, {"code": "B"}]
-    make(admin, "kodomo", {"1-1": {2020: ["A", "B"]}}, scale="AB")
-    make(admin, "kankyo", {"1-1": {2020: ["B"]}}, scale=explained)
-    make(admin, "fujimi-kankyo", {"1-1": {2020: ["B"]}}, scale="AB", municipality_code=FUJIMI)
-    body = summary(admin, fiscal_year="R2", group_by="municipality")
+    make(desk, "kodomo", {"1-1": {2020: ["A", "B"]}}, scale="AB")
+    make(desk, "kankyo", {"1-1": {2020: ["B"]}}, scale=explained)
+    make(desk, "fujimi-kankyo", {"1-1": {2020: ["B"]}}, scale="AB", municipality_code=FUJIMI)
+    body = summary(desk, fiscal_year="R2", group_by="municipality")
     assert [(group["municipality"], counts(group)) for group in body["results"]] == [
         (KAWAGOE, {"A": 1, "B": 2}),
         (FUJIMI, {"A": 0, "B": 1}),
     ]
     assert counts(body["total"]) == {"A": 1, "B": 3}
-    assert counts(summary(admin)["total"]) == {"A": 17 + 1, "B": 9 + 3}
+    assert counts(summary(desk)["total"]) == {"A": 17 + 1, "B": 9 + 3}
 
 
-def test_a_scale_that_comes_to_differ_is_no_longer_summed(admin: httpx.Client):
-    make(admin, "kodomo", {"1-1": {2020: ["A"]}}, scale="AB")
-    assert summary(admin)["total"]["total"] == 27
-    post(admin, "/evaluations", plan="kodomo", measure_code="1-1", fiscal_year="R2", rating="C")
-    assert admin.get("/evaluations/summary").status_code == 422
+def test_a_scale_that_comes_to_differ_is_no_longer_summed(desk: httpx.Client):
+    make(desk, "kodomo", {"1-1": {2020: ["A"]}}, scale="AB")
+    assert summary(desk)["total"]["total"] == 27
+    post(desk, "/evaluations", plan="kodomo", measure_code="1-1", fiscal_year="R2", rating="C")
+    assert desk.get("/evaluations/summary").status_code == 422
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -489,14 +505,6 @@ def grouped(evaluations: Sequence[Counted], names: Sequence[str], unit: str) -> 
     ]
 
 
-@pytest.fixture(scope="module")
-def workshop(backend: Backend) -> Iterator[httpx.Client]:
-    url = backend.seeded()
-    with running(url) as service, service.holder(service.key()) as admin:
-        yield admin
-    backend.drop(url)
-
-
 numbers = count(1)
 
 
@@ -554,9 +562,9 @@ def transitions(client: httpx.Client, plan: str, **years: str) -> Row:
     return got(client, f"/plans/{plan}/transitions", **years)
 
 
-def test_every_measure_stands_in_the_list_that_tells_how_it_moved(admin: httpx.Client):
-    make(admin, "kodomo", MOVED, scale="SABC", ratings_closed=True)
-    ids = {row["code"]: row["id"] for row in got(admin, "/measures", plan="kodomo")["results"]}
+def test_every_measure_stands_in_the_list_that_tells_how_it_moved(desk: httpx.Client):
+    make(desk, "kodomo", MOVED, scale="SABC", ratings_closed=True)
+    ids = {row["code"]: row["id"] for row in got(desk, "/measures", plan="kodomo")["results"]}
 
     def move(code: str, old: list[str | None], new: list[str | None]) -> Row:
         return {
@@ -578,7 +586,7 @@ def test_every_measure_stands_in_the_list_that_tells_how_it_moved(admin: httpx.C
             "to_label": "令和3年度",
             "unit": "measure",
             "order": "declared",
-            "revision": got(admin, "/readyz")["revision"],
+            "revision": got(desk, "/readyz")["revision"],
         },
         "matrix": [{"from": old, "to": new, "count": pairs[old, new]} for old in "SABC" for new in "SABC"],
         "improved": [
@@ -593,15 +601,15 @@ def test_every_measure_stands_in_the_list_that_tells_how_it_moved(admin: httpx.C
         "mixed": [move("4-1", ["A", "B"], ["A"]), move("4-2", ["A"], ["C", "A", "C"])],
         "unrated": [move("5-1", ["A"], [None]), move("5-2", [None], [None])],
     }
-    assert transitions(admin, "kodomo", **{"from": "R2", "to": "R3"}) == expected
-    plan = got(admin, "/plans/kodomo")
-    assert transitions(admin, str(plan["id"]), **{"from": "2020", "to": "令和三年度"}) == expected
+    assert transitions(desk, "kodomo", **{"from": "R2", "to": "R3"}) == expected
+    plan = got(desk, "/plans/kodomo")
+    assert transitions(desk, str(plan["id"]), **{"from": "2020", "to": "令和三年度"}) == expected
 
 
-def test_looking_back_turns_every_move_around(admin: httpx.Client):
-    make(admin, "kodomo", MOVED, scale="SABC")
-    forth = transitions(admin, "kodomo", **{"from": "R2", "to": "R3"})
-    back = transitions(admin, "kodomo", **{"from": "R3", "to": "R2"})
+def test_looking_back_turns_every_move_around(desk: httpx.Client):
+    make(desk, "kodomo", MOVED, scale="SABC")
+    forth = transitions(desk, "kodomo", **{"from": "R2", "to": "R3"})
+    back = transitions(desk, "kodomo", **{"from": "R3", "to": "R2"})
 
     def turned(name: str) -> list[Row]:
         return [move | {"from": move["to"], "to": move["from"]} for move in back[name]]
@@ -615,9 +623,9 @@ def test_looking_back_turns_every_move_around(admin: httpx.Client):
     }
 
 
-def test_a_year_compared_with_itself_shows_no_move(admin: httpx.Client):
-    make(admin, "kodomo", MOVED, scale="SABC")
-    body = transitions(admin, "kodomo", **{"from": "R2", "to": "R2"})
+def test_a_year_compared_with_itself_shows_no_move(desk: httpx.Client):
+    make(desk, "kodomo", MOVED, scale="SABC")
+    body = transitions(desk, "kodomo", **{"from": "R2", "to": "R2"})
     assert body["improved"] == body["worsened"] == body["added"] == body["removed"] == []
     assert [move["code"] for move in body["unchanged"]] == [
         "1-1",
@@ -631,14 +639,14 @@ def test_a_year_compared_with_itself_shows_no_move(admin: httpx.Client):
     ]
 
 
-def test_better_and_worse_follow_the_plans_own_order_assumed_until_it_is_declared(admin: httpx.Client):
-    make(admin, "kodomo", {"1-1": {2020: ["1"], 2021: ["2"]}}, scale="12")
+def test_better_and_worse_follow_the_plans_own_order_assumed_until_it_is_declared(desk: httpx.Client):
+    make(desk, "kodomo", {"1-1": {2020: ["1"], 2021: ["2"]}}, scale="12")
     years = {"from": "R2", "to": "R3"}
-    body = transitions(admin, "kodomo", **years)
+    body = transitions(desk, "kodomo", **years)
     assert (body["metadata"]["order"], len(body["worsened"])) == ("assumed", 1)
     turned = {"ratings": [{"code": "2"}, {"code": "1"}], "ratings_closed": True}
-    assert admin.patch("/plans/kodomo", json=turned, headers={"If-Match": "*"}).status_code == 200
-    body = transitions(admin, "kodomo", **years)
+    assert desk.patch("/plans/kodomo", json=turned, headers={"If-Match": "*"}).status_code == 200
+    body = transitions(desk, "kodomo", **years)
     assert (body["metadata"]["order"], len(body["improved"])) == ("declared", 1)
 
 
@@ -661,13 +669,13 @@ def test_two_fiscal_years_are_asked_for(query, parameters, read: httpx.Client):
 # Timeline
 
 
-def test_a_timeline_holds_each_year_against_what_the_year_before_had_planned(admin: httpx.Client):
-    make(admin, "kodomo", {"1-1": {}, "1-2": {2019: ["A"]}})
-    (measure,) = got(admin, "/measures", plan="kodomo", measure="1-1")["results"]
+def test_a_timeline_holds_each_year_against_what_the_year_before_had_planned(desk: httpx.Client):
+    make(desk, "kodomo", {"1-1": {}, "1-2": {2019: ["A"]}})
+    (measure,) = got(desk, "/measures", plan="kodomo", measure="1-1")["results"]
 
     def evaluation(year: str, done: str, rating: str | None, next_plan: str | None) -> Row:
         return post(
-            admin,
+            desk,
             "/evaluations",
             measure_id=measure["id"],
             fiscal_year=year,
@@ -683,8 +691,8 @@ def test_a_timeline_holds_each_year_against_what_the_year_before_had_planned(adm
         evaluation("R1", "調査した", "B", None),
         evaluation("R1", "協議した", "C", "広報する"),
     ]
-    assert got(admin, f"/measures/{measure['id']}/timeline") == {
-        "metadata": {"measure": measure, "revision": got(admin, "/readyz")["revision"]},
+    assert got(desk, f"/measures/{measure['id']}/timeline") == {
+        "metadata": {"measure": measure, "revision": got(desk, "/readyz")["revision"]},
         "results": [
             {
                 "fiscal_year": 2019,
@@ -712,11 +720,11 @@ def test_a_timeline_holds_each_year_against_what_the_year_before_had_planned(adm
     }
 
 
-def test_a_measure_that_was_never_evaluated_has_an_empty_timeline(admin: httpx.Client):
-    make(admin, "kodomo", {"1-1": {}})
-    (measure,) = got(admin, "/measures", plan="kodomo")["results"]
-    assert got(admin, f"/measures/{measure['id']}/timeline") == {
-        "metadata": {"measure": measure, "revision": got(admin, "/readyz")["revision"]},
+def test_a_measure_that_was_never_evaluated_has_an_empty_timeline(desk: httpx.Client):
+    make(desk, "kodomo", {"1-1": {}})
+    (measure,) = got(desk, "/measures", plan="kodomo")["results"]
+    assert got(desk, f"/measures/{measure['id']}/timeline") == {
+        "metadata": {"measure": measure, "revision": got(desk, "/readyz")["revision"]},
         "results": [],
     }
 
@@ -734,9 +742,9 @@ def test_what_is_not_there_is_not_found(path, read: httpx.Client):
 # Completeness
 
 
-def test_completeness_names_every_measure_and_row_with_a_gap(admin: httpx.Client):
-    make(admin, "kodomo", {"1-1": {}, "1-2": {}, "1-10": {}, "2-1": {}})
-    measures = {row["code"]: row for row in got(admin, "/measures", plan="kodomo")["results"]}
+def test_completeness_names_every_measure_and_row_with_a_gap(desk: httpx.Client):
+    make(desk, "kodomo", {"1-1": {}, "1-2": {}, "1-10": {}, "2-1": {}})
+    measures = {row["code"]: row for row in got(desk, "/measures", plan="kodomo")["results"]}
     whole = {"implementation": "開いた", "rating": "A", "rationale": "予定どおり", "next_plan": "続ける"}
 
     def evaluation(code: str, year: str, *gaps: str) -> Row:
@@ -761,7 +769,7 @@ def test_completeness_names_every_measure_and_row_with_a_gap(admin: httpx.Client
             "fiscal_year": None,
             "measures": 4,
             "evaluations": 5,
-            "revision": got(admin, "/readyz")["revision"],
+            "revision": got(desk, "/readyz")["revision"],
         },
         "measures_without_evaluation": [measure("2-1")],
         "without_implementation": [bare],
@@ -769,8 +777,8 @@ def test_completeness_names_every_measure_and_row_with_a_gap(admin: httpx.Client
         "without_rationale": [later, bare],
         "without_next_plan": [later, bare],
     }
-    assert got(admin, "/plans/kodomo/completeness") == body
-    assert got(admin, "/plans/kodomo/completeness", fiscal_year="令和2年度") == {
+    assert got(desk, "/plans/kodomo/completeness") == body
+    assert got(desk, "/plans/kodomo/completeness", fiscal_year="令和2年度") == {
         "metadata": body["metadata"] | {"fiscal_year": 2020, "evaluations": 3},
         "measures_without_evaluation": [measure("1-1"), measure("2-1")],
         "without_implementation": [bare],
@@ -780,15 +788,15 @@ def test_completeness_names_every_measure_and_row_with_a_gap(admin: httpx.Client
     }
 
 
-def test_a_plan_without_anything_is_missing_nothing(admin: httpx.Client):
-    make(admin, "kodomo", {})
-    assert got(admin, "/plans/kodomo/completeness") == {
+def test_a_plan_without_anything_is_missing_nothing(desk: httpx.Client):
+    make(desk, "kodomo", {})
+    assert got(desk, "/plans/kodomo/completeness") == {
         "metadata": {
             "plan": "kodomo",
             "fiscal_year": None,
             "measures": 0,
             "evaluations": 0,
-            "revision": got(admin, "/readyz")["revision"],
+            "revision": got(desk, "/readyz")["revision"],
         },
         "measures_without_evaluation": [],
         "without_implementation": [],

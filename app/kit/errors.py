@@ -117,8 +117,8 @@ class Invalid(Problem):
     status, slug = 422, "invalid"
     title = Say("入力に誤りがあります", "The input is not valid")
 
-    def __init__(self, *findings: Finding) -> None:
-        some = len(findings)
+    def __init__(self, *findings: Finding, count: int | None = None) -> None:
+        some = count or len(findings)
         super().__init__(
             findings[0].says.ja if some == 1 else f"{some} か所に誤りがあります。errors を確認してください。",
             findings[0].says.en if some == 1 else f"{some} parts of the input are wrong; see errors.",
@@ -216,7 +216,8 @@ def from_http_exception(error: HTTPException) -> Problem:
 
 
 def from_validation(error: RequestValidationError) -> Problem:
-    return Invalid(*(_finding(found) for found in error.errors()))
+    errors = error.errors()
+    return Invalid(*map(_finding, errors[:MOST_FINDINGS]), count=len(errors))
 
 
 def _finding(error: Mapping[str, Any]) -> Finding:

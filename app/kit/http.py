@@ -271,25 +271,28 @@ class Manners:
 class Cors(CORSMiddleware):
     """Starlette's, with refusals in the shape of all others."""
 
-    def preflight_response(self, request_headers: Headers) -> Response:
-        response = super().preflight_response(request_headers)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        preflight = "origin" in asked and "access-control-request-method" in asked
+        if not preflight or scope["method"] != "OPTIONS":
+            await super().__call__(scope, receive, send)
+            return
+        response = self.preflight_response(asked)
+        headers = {
+            name: value
+            for name, value in response.headers.items()
+            if name not in ("content-length", "content-type")
+        }
         if response.status_code == 200:
-            return Response(status_code=204, headers=_without_length(response))
-        problem = Malformed(
-            "このサイトまたはヘッダーからの呼び出しは許可されていません。",
-            "Calls from this site, or with these headers, are not allowed.",
-            headers=_without_length(response),
-        )
-        scope = {"type": "http", "path": "/", "headers": request_headers.raw, "query_string": b""}
-        return problem_response(Request(scope), problem)
-
-
-def _without_length(response: Response) -> dict[str, str]:
-    return {
-        name: value
-        for name, value in response.headers.items()
-        if name not in ("content-length", "content-type")
-    }
+            response = Response(status_code=204, headers=headers)
+        else:
+            problem = Malformed(
+                "このサイトまたはヘッダーからの呼び出しは許可されていません。",
+                "Calls from this site, or with these headers, are not allowed.",
+                headers=headers,
+            )
+            response = problem_response(Request(scope), problem)
+        await response(scope, receive, send)
 
 
 class RequestLog:

@@ -32,7 +32,7 @@ class Settings(BaseSettings):
         description="Seconds that a request waits for a free connection or for another writer before it gets a 503",
     )
     max_body_bytes: int = Field(
-        default=10_000_000, ge=1_000, description="Largest request body in bytes; a larger one gets a 413"
+        default=2_000_000, ge=1_000, description="Largest request body in bytes; a larger one gets a 413"
     )
     cors_origins: list[str] = Field(
         default=["*"],

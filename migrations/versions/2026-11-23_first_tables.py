@@ -120,7 +120,7 @@ def upgrade() -> None:
         sa.Column("epoch", TEXT, nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_feed"),
-        sa.CheckConstraint("id = 1", name="ck_feed_one_row"),
+        sa.CheckConstraint("id = 1", name=op.f("ck_feed_one_row")),
     )
     op.bulk_insert(feed, [{"id": 1, "epoch": uuid4().hex, "seq": 0}])
     op.create_table(
@@ -136,7 +136,7 @@ def upgrade() -> None:
         sa.Column("revoked_at", TIME),
         sa.PrimaryKeyConstraint("id", name="pk_api_key"),
         sa.CheckConstraint(
-            "role = 'admin' OR municipality_code IS NOT NULL", name="ck_api_key_editor_has_municipality"
+            "role = 'admin' OR municipality_code IS NOT NULL", name=op.f("ck_api_key_editor_has_municipality")
         ),
     )
 
