@@ -320,10 +320,10 @@ def test_a_thousand_requests_made_from_the_text_are_answered_as_it_says(town: Se
         "fuzzing",
         "stateful",
     }
-    # It was not all refused: every operation did what it is for.
+    # It was not all refused: every operation did what it is for, but for the plan that has to stay.
     served = {
         operation: sum(phase["accepted"] for phase in phases.values())
         for operation, phases in told["valid_rates"].items()
     }
     assert len(served) == told["operations"]["total"]
-    assert all(served.values()), served
+    assert {operation for operation, count in served.items() if not count} <= {"DELETE /plans/{id}"}

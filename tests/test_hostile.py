@@ -860,12 +860,19 @@ def test_addresses_and_methods(library: Service):
     found.are_none(at_least=1_500)
 
 
-def test_bodies_beyond_the_limit(backend: Backend):
+@pytest.fixture
+def narrow(backend: Backend) -> Iterator[Service]:
+    url = backend.seeded()
+    with running(url, max_body_bytes=1_000) as service:
+        yield service
+    backend.drop(url)
+
+
+def test_bodies_beyond_the_limit(narrow: Service):
     """Whether its length is declared or not; the answer comes although the rest is never read."""
     found = Findings()
-    url = backend.seeded()
-    with running(url, max_body_bytes=1_000) as service, wire(service) as line:
-        for route in routes(service):
+    with wire(narrow) as line:
+        for route in routes(narrow):
             head = f"{route.method} {route.target()} HTTP/1.1\r\nHost: a\r\nContent-Type: {JSON_BODY}\r\n"
             head += f'Authorization: Bearer {line.key}\r\nIf-Match: "a"\r\n'
             declared = [1_001, 10**9, 2**31, 2**32, 2**53, 2**63 - 1]
@@ -881,7 +888,6 @@ def test_bodies_beyond_the_limit(backend: Backend):
                 assert answer.status == 413
                 line.close()
         assert line.ask("GET", "/readyz").status == 200
-    backend.drop(url)
     found.are_none(at_least=60)
 
 

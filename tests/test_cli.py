@@ -1,0 +1,434 @@
+"""The `shinchoku` command, as the people who run the service meet it: a process with its output and exit code."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from app.kit import migrations
+from app.kit.settings import ROOT
+from app.models import FEED
+from tests.conftest import SEED, Backend, Service, opened
+
+PLAN = "fujimi-yumetsunagu"
+KEY = re.compile(r"shk_[0-9a-f]{8}_[0-9a-f]{64}")
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "app.cli", *map(str, arguments)]
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """Ours without the settings of whoever runs the tests, and with these."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SHINCHOKU_")}
+    return kept | {f"SHINCHOKU_{name.upper()}": value for name, value in settings.items()}
+
+
+def shinchoku(*arguments: str | Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), env=environment(**settings), cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+
+def refused(*arguments: str | Path, **settings: str) -> str:
+    """What a command says that must not succeed: a sentence for people, and not how the program broke."""
+    answer = shinchoku(*arguments, **settings)
+    assert answer.returncode in (1, 2), answer.stdout
+    assert answer.stdout == ""
+    assert "Traceback" not in answer.stderr, answer.stderr
+    return answer.stderr
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+class Served:
+    """A running `shinchoku serve`."""
+
+    def __init__(self, url: str, *options: str, **settings: str) -> None:
+        self.port = free_port()
+        self.output = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(
+            command("serve", "--port", str(self.port), *options),
+            env=environment(database_url=url, **settings),
+            cwd=ROOT,
+            stdout=self.output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
+
+    def up(self) -> bool:
+        try:
+            return self.client.get("/livez").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def said(self) -> str:
+        self.output.seek(0)
+        return self.output.read()
+
+    def get(self, path: str) -> Any:
+        return self.client.get(path).json()
+
+    def stand(self) -> tuple[int, int]:
+        """How many evaluations there are, and the revision."""
+        metadata = self.get("/evaluations?limit=1")["metadata"]
+        return metadata["resultset"]["count"], metadata["revision"]
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+@contextmanager
+def serving(url: str, *options: str, **settings: str) -> Iterator[Served]:
+    served = Served(url, *options, **settings)
+    try:
+        give_up = time.monotonic() + 30
+        while not served.up():
+            assert served.process.poll() is None, served.said()
+            assert time.monotonic() < give_up, served.said()
+            time.sleep(0.02)
+        yield served
+    finally:
+        served.client.close()
+        if served.process.poll() is None:
+            os.killpg(served.process.pid, signal.SIGKILL)
+            served.process.wait()
+        served.output.close()
+
+
+@pytest.fixture
+def empty(backend: Backend) -> Iterator[str]:
+    """The address of a database that was just created."""
+    url = backend.empty()
+    yield url
+    backend.drop(url)
+
+
+@pytest.fixture
+def migrated(empty: str) -> str:
+    with opened(empty) as database:
+        migrations.upgrade(database)
+    return empty
+
+
+@pytest.fixture
+def any_database(tmp_path: Path) -> str:
+    """For what has nothing to do with the kind of database."""
+    url = f"sqlite:///{tmp_path}/any.db"
+    with opened(url) as database:
+        migrations.upgrade(database)
+    return url
+
+
+def revision(url: str) -> int:
+    with opened(url) as database, database.reading() as session:
+        return session.scalars(sa.select(FEED.c.seq)).one()
+
+
+def address_of(service: Service) -> str:
+    return service.database.engine.url.render_as_string(hide_password=False)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# migrate, serve
+
+
+def test_a_new_database_is_migrated_served_and_seeded_once(empty: str):
+    said = refused("serve", "--port", str(free_port()), database_url=empty)
+    assert "shinchoku migrate" in said
+    migrated = shinchoku("migrate", database_url=empty)
+    assert (migrated.returncode, migrated.stderr) == (0, "")
+
+    with serving(empty) as served:
+        first = [served.get(path) for path in ("/plans", "/evaluations", "/documents")]
+        assert served.get("/evaluations?limit=1")["metadata"]["resultset"]["count"] == 26
+        assert served.client.get("/documents/1/content").content == SEED.read_bytes()
+        assert served.end() in (0, -signal.SIGTERM)
+        assert not served.up()
+    with serving(empty) as served:
+        assert [served.get(path) for path in ("/plans", "/evaluations", "/documents")] == first
+
+
+def test_a_database_that_was_emptied_by_hand_stays_empty(town: Service, admin: httpx.Client):
+    assert admin.delete(f"/plans/{PLAN}", headers={"If-Match": "*"}).status_code == 204
+    stand = admin.get("/plans").json()["metadata"]["revision"]
+    with serving(address_of(town)) as served:
+        assert served.stand() == (0, stand)
+
+
+def test_without_a_seed_nothing_is_seeded(migrated: str):
+    with serving(migrated, seed="") as served:
+        assert served.stand() == (0, 0)
+
+
+def test_two_workers_serve_one_database(migrated: str):
+    with serving(migrated, "--workers", "2") as served:
+        row = {"measure_id": 1, "fiscal_year": 2018}
+        made = shinchoku("keys", "create", "--name", "x", "--role", "admin", database_url=migrated)
+        headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
+        _, seeded = served.stand()
+
+        def write(n: int) -> int:  # each on a connection of its own, so that both workers get some
+            url = f"http://127.0.0.1:{served.port}/evaluations"
+            return httpx.post(url, json=row, headers=headers).json()["ordinal"]
+
+        with ThreadPoolExecutor(4) as pool:
+            assert sorted(pool.map(write, range(16))) == list(range(1, 17))
+        assert served.stand() == (26 + 16, seeded + 16)
+        assert served.end() in (0, -signal.SIGTERM)
+        assert not served.up()
+
+
+def test_who_asked_before_the_end_is_answered(town: Service):
+    url = address_of(town)
+    headers = {"Authorization": f"Bearer {town.key('admin')}"}
+    row = {"measure_id": 1, "fiscal_year": 2018}
+    with serving(url) as served, ThreadPoolExecutor(1) as pool:
+        with opened(url) as database, database.writing() as session:
+            session.execute(sa.update(FEED).values(seq=FEED.c.seq))  # so that the request has to wait
+            asked = pool.submit(served.client.post, "/evaluations", json=row, headers=headers)
+            time.sleep(0.3)
+            served.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            assert not asked.done()
+        assert asked.result().status_code == 201
+        assert served.process.wait(30) in (0, -signal.SIGTERM)
+    assert town.anyone.get("/evaluations").json()["metadata"]["resultset"]["count"] == 27
+
+
+def test_what_is_served_is_logged_without_secrets_in_one_json_line_each(town: Service):
+    key = town.key("admin")
+    with serving(address_of(town)) as served:
+        headers = {"Authorization": f"Bearer {key}"}
+        served.client.patch("/plans/1", json={"licence": "CC0"}, headers={**headers, "If-Match": "*"})
+        served.client.get("/plans/%0a%1b[31m?q=%E2%80%A8", headers=headers)
+        served.end()
+        lines = served.said().splitlines()
+    requests = [line for line in lines if '"PATCH"' in line or '"GET"' in line]
+    assert len(requests) >= 2
+    assert all(line.startswith("{") and line.endswith("}") and line.isascii() for line in lines)
+    assert not any(key.split("_")[2][:16] in line for line in lines)
+
+
+def test_a_port_that_is_taken_or_none_is_explained(any_database: str):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        answer = shinchoku("serve", "--port", str(taken.getsockname()[1]), database_url=any_database, seed="")
+        assert answer.returncode != 0
+        assert "address already in use" in answer.stderr
+        assert "Traceback" not in answer.stderr
+    for port in ("99999", "-1", "http"):
+        assert "--port" in refused("serve", "--port", port, database_url=any_database, seed="")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# import
+
+
+@pytest.fixture
+def document(tmp_path: Path) -> Path:
+    """A copy of the seed with what is told beside it."""
+    shutil.copy(SEED.with_suffix(".toml"), tmp_path / "h29.toml")
+    return Path(shutil.copy(SEED, tmp_path / "h29.txt"))
+
+
+def test_importing_a_file_twice_changes_nothing(migrated: str, document: Path):
+    first = shinchoku("import", document, database_url=migrated)
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout.splitlines()[0].startswith("夢つなぐ富士見プロジェクト")
+    assert "1 plan, 1 document, 4 section, 24 measure, 26 evaluation" in first.stdout
+    stand = revision(migrated)
+    assert stand == 56
+
+    second = shinchoku("import", document, database_url=migrated)
+    assert (second.returncode, second.stderr) == (0, "")
+    assert [line.split() for line in second.stdout.splitlines()[1:3]] == [["created", "-"], ["updated", "-"]]
+    assert revision(migrated) == stand
+
+
+def test_a_file_with_mistakes_is_refused_whole_and_each_is_named_with_its_line(migrated: str, document: Path):
+    lines = document.read_text("utf-8").split("\n")
+    lines[10] = "\t".join(lines[10].split("\t")[:5])
+    lines[12] += "\t欄外"
+    lines[20] = lines[20].replace("\t", "", 1)
+    document.write_text("\n".join(lines), "utf-8")
+    said = refused("import", document, database_url=migrated)
+    assert [int(line) for line in re.findall(r"^  line (\d+)", said, re.MULTILINE)] == [11, 13, 21]
+    assert "nothing was written" in said
+    assert "欄外" in said
+    assert revision(migrated) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "spoil", "explained"),
+    [
+        (["nowhere.txt"], None, "nowhere.txt"),
+        (["h29.txt"], lambda folder: (folder / "h29.toml").unlink(), "plan"),
+        (["h29.txt", "--plan", "new"], lambda folder: (folder / "h29.toml").unlink(), "municipality"),
+        (["h29.txt", "--plan", "New Plan"], None, "plan"),
+        (["h29.txt", "--municipality-code", "112350"], None, "112356"),
+        (["h29.txt", "--encoding", "klingon"], None, "cp932"),
+        (["h29.txt"], lambda folder: (folder / "h29.toml").write_text("plan ="), "h29.toml"),
+        (["h29.txt"], lambda folder: (folder / "h29.toml").write_bytes(b"plan = '\xff'"), "h29.toml"),
+        (["h29.txt"], lambda folder: (folder / "h29.toml").write_text("plan = 1"), "plan"),
+        (["h29.txt"], lambda folder: (folder / "h29.txt").write_text(""), "h29.txt"),
+        (["h29.txt"], lambda folder: (folder / "h29.txt").write_bytes(b"\x00\xff" * 500), "h29.txt"),
+        ([""], None, "read"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_explained(
+    options, spoil, explained, any_database: str, document: Path, monkeypatch: pytest.MonkeyPatch
+):
+    if spoil:
+        spoil(document.parent)
+    name, *others = options
+    assert explained in refused("import", document.parent / name, *others, database_url=any_database)
+    assert revision(any_database) == 0
+
+
+@pytest.mark.parametrize("name", ["h29.csv", "h29.pdf", "h29"])
+def test_a_kind_of_file_that_is_not_read_yet_is_refused(name, any_database: str, document: Path):
+    copy = Path(shutil.copy(document, document.with_name(name)))
+    assert ".tsv" in refused("import", copy, database_url=any_database)
+    assert revision(any_database) == 0
+
+
+def test_what_a_file_does_not_say_can_be_told_on_the_command_line(any_database: str, document: Path):
+    document.with_suffix(".toml").unlink()
+    told = (
+        "--plan",
+        "mine",
+        "--municipality-code",
+        "11235",
+        "--municipality",
+        "富士見市",
+        "--encoding",
+        "utf-8",
+    )
+    answer = shinchoku("import", document, *told, database_url=any_database)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert revision(any_database) == 56
+
+
+# ---------------------------------------------------------------------------------------------------------
+# keys
+
+
+def test_a_key_is_shown_once_works_and_ends_when_it_is_revoked(town: Service):
+    url = address_of(town)
+    made = shinchoku(
+        "keys",
+        "create",
+        "--name",
+        "子育て支援課",
+        "--role",
+        "editor",
+        "--municipality",
+        "11235",
+        database_url=url,
+    )
+    assert made.returncode == 0
+    key = made.stdout.splitlines()[-1]
+    assert KEY.fullmatch(key)
+
+    def write(title: str) -> int:
+        headers = {"Authorization": f"Bearer {key}", "If-Match": "*"}
+        return town.anyone.patch("/sections/1", json={"title": title}, headers=headers).status_code
+
+    assert write("一") == 200
+    listed = shinchoku("keys", "list", database_url=url).stdout
+    [line] = [line for line in listed.splitlines() if "子育て支援課" in line]
+    id, role, municipality, _, used, state, _ = line.split()
+    assert (role, municipality, state) == ("editor", "112356", "valid")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", used)
+    assert key.startswith(f"shk_{id}_")
+    assert key.split("_")[2] not in listed
+
+    revoked = shinchoku("keys", "revoke", id, database_url=url)
+    assert (revoked.returncode, revoked.stderr) == (0, "")
+    assert write("二") == 401
+    assert town.anyone.get("/sections/1").json()["title"] == "一"
+    assert id in refused("keys", "revoke", id, database_url=url)
+
+
+@pytest.mark.parametrize(
+    ("options", "explained"),
+    [
+        (["--role", "editor"], "--municipality"),
+        (["--role", "editor", "--municipality", "112350"], "112356"),
+        (["--role", "editor", "--municipality", "富士見市"], "112356"),
+        (["--role", "mayor"], "editor"),
+        (["--role", "admin", "--expires", "2027-13-01"], "--expires"),
+        ([], "--role"),
+    ],
+)
+def test_a_key_that_makes_no_sense_is_not_made(options, explained, any_database: str):
+    said = refused("keys", "create", "--name", "x", *options, database_url=any_database)
+    assert explained in said
+    assert not KEY.search(said)
+
+
+def test_a_key_may_have_a_last_day(any_database: str):
+    days = {"past": "2020-03-31", "future": "2199-03-31"}
+    for name, day in days.items():
+        shinchoku(
+            "keys", "create", "--name", name, "--role", "admin", "--expires", day, database_url=any_database
+        )
+    listed = shinchoku("keys", "list", database_url=any_database).stdout.splitlines()
+    assert [line.split()[-2:] for line in listed[1:]] == [["expired", "past"], ["valid", "future"]]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("pool_size", "0"),
+        ("pool_size", "many"),
+        ("busy_timeout", "-1"),
+        ("log_level", "loud"),
+        ("cors_origins", "https://example.jp"),
+        ("max_body_bytes", "1"),
+        ("database_url", "shinchoku.db"),
+        ("database_url", "mysql://localhost/shinchoku"),
+        ("database_url", "sqlite://"),
+        ("seed", "/no/such/file.txt"),
+    ],
+)
+def test_a_setting_with_a_wrong_value_is_explained(name, value, any_database: str):
+    said = refused("serve", "--port", str(free_port()), **{"database_url": any_database, name: value})
+    assert name in said.lower() or value in said
+
+
+def test_a_database_that_is_away_is_explained(tmp_path: Path):
+    for url in (f"sqlite:///{tmp_path}/no/such/folder.db", f"postgresql://postgres@/nothing?host={tmp_path}"):
+        assert "database" in refused("serve", "--port", str(free_port()), database_url=url)
+
+
+@pytest.mark.parametrize("arguments", [["import", str(SEED)], ["keys", "list"]])
+def test_a_database_that_is_not_migrated_is_explained(arguments, tmp_path: Path):
+    assert "shinchoku migrate" in refused(*arguments, database_url=f"sqlite:///{tmp_path}/new.db")
