@@ -60,11 +60,12 @@ class Entity:
 
     model: type[Row]
     table: sa.Table
-    natural_key: tuple[str, ...]  # the columns that are unique together
-    record: sa.Select[
-        Any
-    ]  # its key, then the row as the feed tells it: parents by their keys, not by our ids
-    below: tuple[sa.Column[Any], ...] = ()  # the columns that point here: what goes when a row of this goes
+    # The columns that are unique together.
+    natural_key: tuple[str, ...]
+    # A row's key, then the row as the feed tells it: its parents by their keys, not by our ids.
+    record: sa.Select[Any]
+    # The columns that point here: what goes when a row of this goes.
+    below: tuple[sa.Column[Any], ...] = ()
 
     @property
     def name(self) -> str:

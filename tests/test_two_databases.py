@@ -153,6 +153,8 @@ class Log:
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.largest = dict.fromkeys(NOUNS, 26)
+        self.mistakes = 0
+        self.last = Asked("GET", "/evaluations")
         self.kinds: list[tuple[int, Callable[[], Asked]]] = [
             (24, self.a_list),
             (8, self.a_next_page),
@@ -168,9 +170,25 @@ class Log:
         ]
 
     def __iter__(self) -> Iterator[Asked]:
+        yield from self.a_second_town()
         weights, makers = zip(*self.kinds, strict=True)
         while True:
             yield self.random.choices(makers, weights)[0]()
+
+    def a_second_town(self) -> Iterator[Asked]:
+        """Plans beside the first one, so that there is something to tell apart."""
+        for slug, code in zip(PLANS[1:4], (KAWAGOE, KAWAGOE, FUJIMI), strict=True):
+            yield Asked(
+                "POST",
+                "/plans",
+                body={"slug": slug, "title": slug, "municipality_code": code, "municipality": "市"},
+            )
+            for section in CODES[:4]:
+                yield Asked("POST", "/sections", body={"plan": slug, "code": section})
+                measure = {"plan": slug, "section": section, "code": f"{section}-1-1", "title": self.text()}
+                yield Asked("POST", "/measures", body=measure)
+                row = {"plan": slug, "measure_code": f"{section}-1-1", "fiscal_year": 2017, "rating": "B"}
+                yield Asked("POST", "/evaluations", body=row)
 
     def learn(self, asked: Asked, answer: httpx.Response) -> None:
         if answer.status_code == 201:
@@ -222,8 +240,7 @@ class Log:
         return self.last
 
     def a_next_page(self) -> Asked:
-        last = getattr(self, "last", None) or self.a_list()
-        return Asked("GET", last.path, last.query, goes_on=True)
+        return Asked("GET", self.last.path, self.last.query, goes_on=True)
 
     def a_row(self) -> Asked:
         noun = self.noun()
@@ -374,35 +391,29 @@ class Log:
         return Asked("DELETE", f"/{noun}/{id}", who=self.writer(), **self.conditions())
 
     def a_mistake(self) -> Asked:
+        """One after the other, so that each is made."""
         noun = self.noun()
         path = f"/{noun}/{self.id(noun)}"
-        return self.random.choice(
-            [
-                Asked("GET", f"/{noun}", [("nothing", "1")]),
-                Asked("GET", f"/{noun}", [("limit", "1"), ("limit", "1")]),
-                Asked(
-                    "GET", f"/{noun}", [("cursor", self.random.choice(("", "a", "AAAA", "é", "a" * 2_001)))]
-                ),
-                Asked("GET", f"/{noun}/"),
-                Asked("GET", "/nothing"),
-                Asked("PUT", path, body={}),
-                Asked("POST", path, body={}),
-                Asked("OPTIONS", path),
-                Asked(
-                    "POST",
-                    f"/{noun}",
-                    raw=self.random.choice((b"{", b"[" * 9_999, b"\xff", b"NaN", b"null", b"[]", b"")),
-                ),
-                Asked("POST", f"/{noun}", raw=b"{}", headers={"Content-Type": "text/plain"}),
-                Asked("PATCH", path, raw=b'{"title": "\\ud800"}', headers={"If-Match": "*"}),
-                Asked(
-                    "GET",
-                    path,
-                    headers={"Accept-Language": self.random.choice(("en", "ja", "fr", "en;q=0.1, ja"))},
-                ),
-                Asked("DELETE", path, who="anyone"),
-            ]
-        )
+        self.mistakes += 1
+        made = [
+            Asked("GET", f"/{noun}", [("nothing", "1")]),
+            Asked("GET", f"/{noun}", [("limit", "1"), ("limit", "1")]),
+            Asked("GET", f"/{noun}", [("cursor", self.random.choice(("", "a", "AAAA", "é", "a" * 2_001)))]),
+            Asked("GET", f"/{noun}/"),
+            Asked("GET", "/nothing"),
+            Asked("PUT", path, body={}),
+            Asked("POST", path, body={}),
+            Asked("OPTIONS", path),
+            Asked("POST", "/plans", raw=self.random.choice((b"[" * 99_999, b"\xff"))),
+            Asked("POST", "/sections", raw=self.random.choice((b"{", b"null", b"[]", b'"a"', b""))),
+            Asked("POST", "/measures", raw=b"{}", headers={"Content-Type": "text/plain"}),
+            Asked("POST", "/sections", body={"plan": PLANS[0], "code": self.random.choice("1234")}),
+            Asked("PATCH", path, raw=b'{"title": "\\ud800"}', headers={"If-Match": "*"}),
+            Asked("GET", path, headers={"Accept-Language": self.random.choice(("en", "fr", "en;q=0.1, ja"))}),
+            Asked("DELETE", path, who="anyone"),
+            Asked("DELETE", "/plans/1"),
+        ]
+        return made[self.mistakes % len(made)]
 
 
 # ---------------------------------------------------------------------------------------------------------
