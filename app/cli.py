@@ -34,24 +34,34 @@ class Stop(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        settings = Settings()
+        settings = _settings()
         run: Callable[[argparse.Namespace, Settings], None] = options.run
         run(options, settings)
     except Stop as stop:
         print(f"shinchoku: {stop}", file=sys.stderr)
         return 1
-    except ValidationError as error:
-        for found in error.errors():
-            name = "SHINCHOKU_" + "_".join(str(step) for step in found["loc"]).upper()
-            print(f"shinchoku: {name}: {found['msg']}", file=sys.stderr)
-        return 2
-    except SettingsError as error:
-        print(f'shinchoku: {error}; a list is written as JSON, like ["https://example.jp"]', file=sys.stderr)
-        return 2
     except sa.exc.OperationalError as error:
         print(f"shinchoku: the database cannot be used: {error.orig}", file=sys.stderr)
         return 1
     return 0
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise Stop(
+            "; ".join(f"{_variable(found['loc'][0])}: {found['msg']}" for found in error.errors())
+        ) from None
+    except SettingsError:
+        # The one setting that is a list is the one that can fail before it is checked.
+        raise Stop(
+            f'{_variable("cors_origins")}: write a JSON list, such as ["https://example.jp"]'
+        ) from None
+
+
+def _variable(setting: object) -> str:
+    return f"SHINCHOKU_{setting}".upper()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,8 +74,8 @@ def _parser() -> argparse.ArgumentParser:
         "serve", help="answer over HTTP; an empty database is filled with the seed first"
     )
     serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=8000)
-    serve.add_argument("--workers", type=int, default=1, help="processes that answer side by side")
+    serve.add_argument("--port", type=_port, default=8000)
+    serve.add_argument("--workers", type=_workers, default=1, help="processes that answer side by side")
     serve.set_defaults(run=_serve)
 
     migrate = commands.add_parser("migrate", help="bring the database to its newest form")
@@ -85,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         required=True, metavar="COMMAND"
     )
     create = about_keys.add_parser("create", help="make a key; it is shown once, alone on the last line")
-    create.add_argument("--name", required=True, help="whose key it is, such as a department")
+    create.add_argument("--name", required=True, type=_name, help="whose key it is, such as a department")
     create.add_argument("--role", choices=[role.value for role in Role], required=True)
     create.add_argument("--municipality", help="municipality code; an editor writes only there")
     create.add_argument(
@@ -97,6 +107,24 @@ def _parser() -> argparse.ArgumentParser:
     revoke.add_argument("id", help="as `keys list` shows it: the eight characters after shk_")
     revoke.set_defaults(run=_revoke_key)
     return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port: give a number from 0 to 65535")
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of workers: give one from 1 to 64")
+    return int(text)
+
+
+def _name(text: str) -> str:
+    if not text.strip() or not text.isprintable() or len(text) > 100:
+        raise argparse.ArgumentTypeError("give one line of 1 to 100 visible characters")
+    return text.strip()
 
 
 @contextmanager
@@ -124,7 +152,7 @@ def _serve(options: argparse.Namespace, settings: Settings) -> None:
     with _migrated(settings) as database, database.writing() as session:
         # A database that has seen a change is not empty, even if all was removed again.
         if settings.seed and revision(session).seq == 0:
-            _import_file(session, settings.seed, Told(**beside(settings.seed)))
+            _import_file(session, _content(settings.seed), settings.seed, _told(settings.seed, {}))
     uvicorn.run(
         "app.main:create_app",
         factory=True,
@@ -151,14 +179,10 @@ def _import(options: argparse.Namespace, settings: Settings) -> None:
         for name in ("plan", "municipality_code", "municipality", "encoding")
         if getattr(options, name) is not None
     }
-    try:
-        told = Told(**(beside(options.file) | given))
-    except ValidationError as error:
-        wrong = "; ".join(f"{found['loc'][0]}: {found['msg']}" for found in error.errors())
-        beside_it = options.file.with_suffix(".toml").name
-        raise Stop(f"{wrong} (tell it with --plan and so on, or in {beside_it} beside the file)") from None
+    content = _content(options.file)
+    told = _told(options.file, given)
     with _migrated(settings) as database, database.writing() as session:
-        report = _import_file(session, options.file, told)
+        report = _import_file(session, content, options.file, told)
     print(f"{report['title']}")
     for what in ("created", "updated", "unchanged"):
         print(
@@ -172,11 +196,26 @@ def _import(options: argparse.Namespace, settings: Settings) -> None:
         print(f"  {warning['ja']} {warning['en']}")
 
 
-def _import_file(session: Session, file: Path, told: Told) -> dict[str, Any]:
+def _content(file: Path) -> bytes:
     try:
-        content = file.read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise Stop(f"{file} cannot be read: {error.strerror}") from None
+
+
+def _told(file: Path, given: dict[str, str]) -> Told:
+    """What the document does not say: from the command line, else from the .toml beside it."""
+    notes = file.with_suffix(".toml")
+    try:
+        return Told.model_validate(beside(file) | given)
+    except ValidationError as error:
+        wrong = "; ".join(f"{found['loc'][0]}: {found['msg']}" for found in error.errors())
+        raise Stop(f"{wrong} (tell it with --plan and so on, or in {notes.name} beside the file)") from None
+    except ValueError as error:
+        raise Stop(f"{notes} cannot be read: {error}") from None
+
+
+def _import_file(session: Session, content: bytes, file: Path, told: Told) -> dict[str, Any]:
     try:
         return import_document(session, content, file.name, told)
     except Refused as refused:
@@ -195,7 +234,7 @@ def _import_file(session: Session, file: Path, told: Told) -> dict[str, Any]:
         raise Stop("\n  ".join(f"{found.says.ja} {found.says.en}" for found in problem.findings)) from None
 
 
-def beside(file: Path) -> dict[str, str]:
+def beside(file: Path) -> dict[str, Any]:
     notes = file.with_suffix(".toml")
     return tomllib.loads(notes.read_text("utf-8")) if notes.exists() else {}
 

@@ -249,7 +249,7 @@ def test_who_asked_before_the_end_is_answered(town: Service):
         with opened(url) as database, database.writing() as session:
             session.execute(sa.update(FEED).values(seq=FEED.c.seq))  # so that the request has to wait
             asked = pool.submit(served.client.post, "/evaluations", json=row, headers=headers)
-            time.sleep(0.3)
+            time.sleep(1)
             served.process.send_signal(signal.SIGTERM)
             time.sleep(0.3)
             assert not asked.done()

@@ -77,13 +77,14 @@ def refused(answer: httpx.Response) -> list[Row]:
 def pages(client: httpx.Client, path: str, **query: Any) -> Iterator[list[Row]]:
     """Every page from the first to the last, each found by the link that the one before gives."""
     answer = client.get(path, params=query)
-    count = None
+    count = answer.json()["metadata"]["resultset"]["count"]
+    shown = 0
     while True:
         assert answer.status_code == 200, answer.text
         resultset = answer.json()["metadata"]["resultset"]
-        assert resultset["limit"] == query["limit"]
-        assert resultset["count"] == (count := count or resultset["count"])
-        assert len(answer.json()["results"]) <= query["limit"]
+        assert (resultset["count"], resultset["limit"]) == (count, query["limit"])
+        shown += len(answer.json()["results"])
+        assert shown <= count
         yield answer.json()["results"]
         if resultset["next"] is None:
             assert "link" not in answer.headers
@@ -133,6 +134,7 @@ WRITTEN += [
     for told in (
         ("1-2", 2019, "A", "こども課", "食堂を開いた"),
         ("1-2", 2018, "B", "こども課", "準備した"),
+        ("1-10", 2019, "C", "福祉課", "教材を増やした"),
         ("1-10", 2018, "A", "福祉課", "教室を開いた"),
         ("1-10", 2018, None, "こども課", "教材を配った"),
         ("1-10", 2018, "B", None, "教室を閉じた"),
@@ -180,7 +182,7 @@ def test_the_small_library_holds_what_was_written(shelf: httpx.Client):
         "/plans": 3,
         "/sections": 5,
         "/measures": 7,
-        "/evaluations": 12,
+        "/evaluations": 13,
         "/documents": 3,
     }
 
@@ -257,6 +259,7 @@ IN_ORDER = {
         "kawagoe-kodomo/1-10/2018/1",
         "kawagoe-kodomo/1-10/2018/2",
         "kawagoe-kodomo/1-10/2018/3",
+        "kawagoe-kodomo/1-10/2019/1",
         "kawagoe-kodomo/10-1/2018/1",
         "kawagoe-kodomo/10-1/2019/1",
     ],
@@ -294,6 +297,7 @@ def test_rows_are_sorted_by_several_names_each_in_its_direction(shelf: httpx.Cli
     assert [(row["fiscal_year"], row["measure_code"], row["ordinal"]) for row in found] == [
         (2019, "1-1", 1),
         (2019, "1-2", 1),
+        (2019, "1-10", 1),
         (2019, "10-1", 1),
         (2018, "1-1", 1),
         (2018, "1-2", 1),
@@ -408,7 +412,7 @@ def test_a_measure_without_evaluations_is_found_by_what_is_its_own(shelf: httpx.
 def test_ratings_are_asked_for_by_their_codes_and_none_is_what_was_not_rated(
     rating, ordinals, shelf: httpx.Client
 ):
-    found = rows(shelf, "/evaluations", measure="1-10", rating=rating)
+    found = rows(shelf, "/evaluations", measure="1-10", fiscal_year="H30", rating=rating)
     assert [row["ordinal"] for row in found] == ordinals
 
 
@@ -494,7 +498,7 @@ def test_expansion_embeds_all_evaluations_of_a_measure_by_year_and_row(shelf: ht
         {**measure, "evaluations": [row for row in of_all if row["measure_id"] == measure["id"]]}
         for measure in plain
     ]
-    assert sum(len(measure["evaluations"]) for measure in expanded) == 12
+    assert sum(len(measure["evaluations"]) for measure in expanded) == 13
 
 
 def test_expansion_embeds_all_evaluations_whichever_the_filter_found(shelf: httpx.Client):

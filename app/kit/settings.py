@@ -13,6 +13,7 @@ class Settings(BaseSettings):
 
     database_url: str = Field(
         default="sqlite:///shinchoku.db",
+        pattern=r"^(sqlite:///[^:].*|postgresql(\+psycopg)?://.*)$",
         description="Where the data lives: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`",
     )
     seed: Path | None = Field(
