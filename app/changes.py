@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from importlib.metadata import version
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import orjson
@@ -50,6 +51,8 @@ from app.shapes import ListMetadata, PlanName, RowId
 router = APIRouter()
 
 T = TypeVar("T")
+
+SOFTWARE = version("shinchoku")  # another version may show the same rows otherwise
 
 CHUNK = 1_000  # rows a statement: stays below SQLite's limit of 32,766 variables
 
@@ -258,9 +261,9 @@ def _outlive(session: Session, entity: Entity, ids: Sequence[int]) -> None:
         .where(CHANGE.c.op == "delete", CHANGE.c.entity == entity.name, CHANGE.c.key.in_(key_of))
         .group_by(CHANGE.c.key)
     )
-    for key, version in graves.all():
+    for key, last in graves.all():
         session.execute(
-            sa.update(entity.table).where(entity.table.c.id == key_of[key]).values(version=version + 1)
+            sa.update(entity.table).where(entity.table.c.id == key_of[key]).values(version=last + 1)
         )
 
 
@@ -336,7 +339,7 @@ class Revision(NamedTuple):
     @property
     def etag(self) -> str:
         """The tag of an answer that is a function of its request and the revision."""
-        return f'"{self.epoch[:8]}-{self.seq}"'
+        return f'"{self.epoch[:8]}-{self.seq}-{SOFTWARE}"'
 
 
 def revision(session: Reading) -> Revision:

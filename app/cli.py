@@ -18,13 +18,12 @@ from pydantic_settings import SettingsError
 from sqlmodel import Session
 
 from app import municipalities
-from app.changes import revision
 from app.documents.importing import Refused, Told, import_document
 from app.kit import keys, logs, migrations
 from app.kit.database import Database
 from app.kit.errors import Problem
 from app.kit.settings import Settings
-from app.models import API_KEY, Role, now
+from app.models import API_KEY, FEED, Role, now
 
 
 class Stop(Exception):
@@ -39,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(options, settings)
     except Stop as stop:
         print(f"shinchoku: {stop}", file=sys.stderr)
+        return 1
+    except sa.exc.IntegrityError:
+        print("shinchoku: somebody wrote the same at the same moment; try again", file=sys.stderr)
         return 1
     except sa.exc.OperationalError as error:
         print(f"shinchoku: the database cannot be used: {error.orig}", file=sys.stderr)
@@ -151,7 +153,9 @@ def _migrated(settings: Settings) -> Iterator[Database]:
 def _serve(options: argparse.Namespace, settings: Settings) -> None:
     with _migrated(settings) as database, database.writing() as session:
         # A database that has seen a change is not empty, even if all was removed again.
-        if settings.seed and revision(session).seq == 0:
+        # Of two servers that start together, the second waits here and finds the seed.
+        seq = session.scalar(sa.select(FEED.c.seq).with_for_update())
+        if settings.seed and seq == 0:
             _import_file(session, _content(settings.seed), settings.seed, _told(settings.seed, {}))
     uvicorn.run(
         "app.main:create_app",
@@ -249,6 +253,8 @@ def _create_key(options: argparse.Namespace, settings: Settings) -> None:
             code = municipalities.complete(options.municipality)
         except PydanticCustomError as error:
             raise Stop(error.message()) from None
+    if options.role == Role.ADMIN and code is not None:
+        raise Stop("an admin writes everywhere: leave --municipality out, or make an editor")
     if options.role == Role.EDITOR and code is None:
         raise Stop("an editor needs --municipality: the code of the municipality it writes for")
     key = keys.make()

@@ -131,7 +131,7 @@ class NewEvaluation(EvaluationFields):
                 strict=True,
                 ge=1,
                 le=MOST_ROWS,
-                description="Which of the measure's rows in the year, from 1; the next free one when left out (行番号)",
+                description="Which of the measure's rows in the year, from 1; the next free one when left out (枝番)",
             ),
             BeforeValidator(whole),
         ]
@@ -178,7 +178,7 @@ class _Place(Heading):
     fiscal_year_label: Annotated[
         str, Field(description="The same as printed in Japan (年度の表記), e.g. 平成29年度")
     ]
-    ordinal: Annotated[int, Field(description="Which of the measure's rows in the year, from 1 (行番号)")]
+    ordinal: Annotated[int, Field(description="Which of the measure's rows in the year, from 1 (枝番)")]
 
 
 class _Source(Ending):

@@ -73,13 +73,26 @@ Code = Annotated[
 Position = Annotated[int, Described(strict=True, ge=0, le=LARGEST), BeforeValidator(whole)]
 
 
+MOST_RATINGS = 100  # of a scale: a column with more is no rating
+RatingCode = Annotated[
+    str,
+    Described(min_length=1, max_length=20),
+    Form(
+        r"^(?!none$)[^,\u0000-\u001f\u007f-\u009f]+$",
+        "コンマ・制御文字を含まない記号にしてください。none は「評価なし」を探す語なので使えません。",
+        "Give a mark without commas or control characters; none is the word for what is not rated.",
+    ),
+]
+
+
 class Rating(BaseModel):
     """One code of a plan's rating scale. It means what the plan's own documents say, or nothing."""
 
     model_config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True)
 
     code: Annotated[
-        Mark, Described(description="The code, exactly as the plan uses it (評価の記号)", examples=["A"])
+        RatingCode,
+        Described(description="The code, exactly as the plan uses it (評価の記号)", examples=["A"]),
     ]
     label: (
         Annotated[
@@ -127,7 +140,7 @@ class PlanFields(SQLModel):
         sa_type=sa.Integer,
         description="Last fiscal year of the plan's term (計画期間の最終年度)",
     )
-    ratings: Annotated[list[Rating], Described(max_length=100), AfterValidator(_distinct)] = Field(
+    ratings: Annotated[list[Rating], Described(max_length=MOST_RATINGS), AfterValidator(_distinct)] = Field(
         default_factory=list,
         sa_type=sa.JSON,
         description="The plan's own rating scale, best first as far as known (評価の区分)",
@@ -189,7 +202,7 @@ class EvaluationFields(SQLModel):
     implementation: Prose | None = Field(
         default=None, sa_type=Text, description="What was done in the year (実施内容)"
     )
-    rating: Mark | None = Field(
+    rating: RatingCode | None = Field(
         default=None,
         sa_type=Text,
         description="Code of the plan's own scale (評価); null when the year was not rated. It has no meaning that "
@@ -278,7 +291,7 @@ class Section(SectionFields, Row, table=True):
 
     @staticmethod
     def derived(row: dict[str, Any]) -> dict[str, Any]:
-        return {"code_order": natural(row["code"])}
+        return {"code_order": code_order(row["code"])}
 
 
 class Measure(MeasureFields, Row, table=True):
@@ -294,7 +307,7 @@ class Measure(MeasureFields, Row, table=True):
 
     @staticmethod
     def derived(row: dict[str, Any]) -> dict[str, Any]:
-        return {"code_order": natural(row["code"]), "folded": folded(row["title"])}
+        return {"code_order": code_order(row["code"]), "folded": folded(row["title"])}
 
 
 class Evaluation(EvaluationFields, Row, table=True):
@@ -381,6 +394,11 @@ class ApiKey(SQLModel, table=True):
 def folded(*texts: str | None) -> str:
     """What a search looks through. Fields stay apart, so that no word is found across two of them."""
     return "\n".join(fold(text) for text in texts if text)
+
+
+def code_order(code: str) -> str:
+    """What codes sort by: their numbers, and for 1 and 01 how they are written."""
+    return f"{natural(code)} {code}"
 
 
 def now() -> datetime:

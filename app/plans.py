@@ -16,7 +16,7 @@ from app.kit.errors import Conflict, Finding, Invalid, NotFound, Say
 from app.kit.http import IfMatch, answer, written
 from app.kit.listing import Listing, PageQuery, no_such_row, page
 from app.kit.text import excerpt, terms
-from app.models import EVALUATION, MEASURE, PLAN, PLAN_KEY, Plan, PlanFields, Slug
+from app.models import EVALUATION, MEASURE, MOST_RATINGS, PLAN, PLAN_KEY, Plan, PlanFields, Slug
 from app.shapes import Ending, Heading, InMunicipality, Partial, PlanName, Words, page_of, patched
 
 router = APIRouter(prefix="/plans", tags=["plans"])
@@ -191,9 +191,22 @@ def admit_ratings(session: Session, plan: int, codes: Iterable[str]) -> list[str
                 pointer="/rating",
             )
         )
+    if any("," in code or code == "none" for code in new) or len(known) + len(new) > MOST_RATINGS:
+        raise Invalid(
+            Finding(
+                Say(
+                    f"評価の記号として使えません: {excerpt(', '.join(new), 100)} "
+                    f"(コンマと none は不可、1 つの計画に {MOST_RATINGS} 種類まで)",
+                    f"These cannot join the scale: {excerpt(', '.join(new), 100)} "
+                    f"(no commas, not none, at most {MOST_RATINGS} codes a plan).",
+                ),
+                pointer="/rating",
+            )
+        )
     if new:
         joined = scale + [{"code": code, "label": None, "description": None} for code in new]
-        save(session, Plan, [{"id": plan, "ratings": in_usual_order(joined)}])
+        usual = in_usual_order(scale) == scale  # an order that somebody gave is not ours to change
+        save(session, Plan, [{"id": plan, "ratings": in_usual_order(joined) if usual else joined}])
     return new
 
 

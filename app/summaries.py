@@ -152,7 +152,7 @@ def summarise_evaluations(
 
     groups: dict[tuple[Any, ...], list[sa.Row[Any]]] = defaultdict(list)
     for row in counts:
-        groups[tuple(row._mapping[f"_order_{name}"] for name in names)].append(row)
+        groups[tuple((row._mapping[f"_order_{name}"], row._mapping[name]) for name in names)].append(row)
     results = []
     for key in sorted(groups, key=_nulls_last) if names else ():
         rows = groups[key]
@@ -162,7 +162,7 @@ def summarise_evaluations(
         results.append({**_shown(rows[0], names), **_tally(rows, scale, query.unit)})
 
     scale = _common(scales.values())
-    if scale is None and "plan" not in names:
+    if scale is None and counts and "plan" not in names:
         raise _not_summable()
     overall = counts if query.unit == "evaluation" else _counts(session, query, [])
     body = {
@@ -221,8 +221,8 @@ def _shown(row: sa.Row[Any], names: Sequence[str]) -> dict[str, Any]:
     return shown
 
 
-def _nulls_last(key: tuple[Any, ...]) -> list[tuple[bool, Any]]:
-    return [(value is None, 0 if value is None else value) for value in key]
+def _nulls_last(key: tuple[tuple[Any, Any], ...]) -> list[tuple[bool, Any, str]]:
+    return [(order is None, 0 if order is None else order, str(code)) for order, code in key]
 
 
 def _scales(session: Session, query: SummaryQuery, plans: set[int]) -> dict[int, Scale]:
@@ -336,7 +336,7 @@ class Transitions(BaseModel):
     worsened: Annotated[list[Move], Field(description="Rated worse (後退)")]
     added: Annotated[list[Move], Field(description="With rows in the second year only (追加)")]
     removed: Annotated[list[Move], Field(description="With rows in the first year only (なくなった)")]
-    mixed: Annotated[list[Move], Field(description="With rows that disagree within a year (評価が分かれた)")]
+    mixed: Annotated[list[Move], Field(description="With rows that disagree within a year (評価が割れた)")]
     unrated: Annotated[
         list[Move], Field(description="With rows in both years, in one of them not rated (評価なし)")
     ]
@@ -428,7 +428,7 @@ class Promise(BaseModel):
     evaluation_id: Annotated[
         int, Field(description="The evaluation of the year before that says so (年度評価)")
     ]
-    ordinal: Annotated[int, Field(description="Which of its rows (行番号)")]
+    ordinal: Annotated[int, Field(description="Which of its rows (枝番)")]
     next_plan: Annotated[str, Field(description="What it intended for this year (次年度計画内容)")]
 
 

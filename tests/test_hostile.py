@@ -500,6 +500,8 @@ def faults(answer: Answer) -> Iterator[str]:
             yield "an error that is nowhere"
         if not re.fullmatch("(/([^~]|~[01])*)?", error.get("pointer", ""), re.DOTALL):
             yield f"{error['pointer']!r} is no JSON pointer"
+        if error.get("pointer", "").endswith("/[key]"):
+            yield f"{error['pointer']!r} leads nowhere"
     raw = [char for text in texts(problem) for char in text if not char.isprintable() and char != "\u3000"]
     if raw:
         yield f"{raw[:9]!r} quoted as they came"

@@ -18,6 +18,8 @@ from app.kit.errors import Finding, Invalid, Say
 from app.kit.text import excerpt
 from app.models import (
     DOCUMENT,
+    EVALUATION,
+    EVALUATION_KEY,
     MEASURE,
     PLAN,
     SECTION,
@@ -102,6 +104,7 @@ def import_document(session: Session, content: bytes, name: str, told: Told) -> 
     sections = _sections(session, plan, table)
     measures = _measures(session, plan, table)
     evaluations = _evaluations(session, plan, document.ids[0], table)
+    warnings += _left_out(session, plan, table, evaluations.ids)
     counts = {
         "plan": made,
         "document": document,
@@ -122,6 +125,35 @@ def import_document(session: Session, content: bytes, name: str, told: Told) -> 
             "renamed": renamed,
         },
     }
+
+
+def _left_out(session: Session, plan: int, table: Recognised, ids: list[int]) -> list[dict[str, str]]:
+    """What the plan has and this document does not say: it stays, and somebody should know."""
+    title = session.scalar(sa.select(PLAN.c.title).where(PLAN.c.id == plan))
+    rows = session.execute(
+        sa.select(EVALUATION.c.id, EVALUATION_KEY)
+        .join(MEASURE, EVALUATION.c.measure_id == MEASURE.c.id)
+        .join(PLAN, MEASURE.c.plan_id == PLAN.c.id)
+        .where(PLAN.c.id == plan, EVALUATION.c.fiscal_year.in_(table.fiscal_years))
+        .order_by(EVALUATION.c.id)
+    )
+    seen = set(ids)
+    warnings = [
+        {
+            "ja": f"{key} は登録されていますが、この資料にはありません。不要であれば削除してください。",
+            "en": f"{key} is on record and not in this document. Remove it if it should go.",
+        }
+        for id, key in rows
+        if id not in seen
+    ]
+    if title != table.title:
+        warnings.append(
+            {
+                "ja": f"計画名は「{title}」のままです。この資料では「{table.title}」です。",
+                "en": f"The plan keeps its title {title!r}; this document says {table.title!r}.",
+            }
+        )
+    return warnings
 
 
 def _plan(session: Session, table: Recognised, told: Told) -> tuple[int, Saved]:

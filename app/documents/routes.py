@@ -11,9 +11,12 @@ from app.changes import RevisionRead
 from app.fiscal_years import FiscalYearParameter
 from app.kit.database import Reading
 from app.kit.http import PUBLIC, answer, unless_known
-from app.kit.listing import Listing, PageQuery, no_such_row, page
+from app.kit.listing import Listing, PageQuery, page
 from app.models import DOCUMENT, DOCUMENT_KEY, PLAN
 from app.shapes import Ending, Heading, InPlan, PlanSlug, RowId, page_of
+
+# What the web calls the encodings that Python reads.
+CHARSETS = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16", "cp932": "windows-31j"}
 
 router = APIRouter(prefix="/documents", tags=["documents"])
 
@@ -93,17 +96,16 @@ def read_document(request: Request, id: RowId, session: Reading) -> Response:
 )
 def read_document_content(request: Request, id: RowId, session: Reading) -> Response:
     """資料の原本: the file as it came, byte for byte."""
-    found = session.execute(sa.select(DOCUMENT).where(DOCUMENT.c.id == id)).one_or_none()
-    if found is None:
-        raise no_such_row()
-    etag = f'"{found.sha256}"'
+    document = DOCUMENTS.one(session, id)
+    etag = f'"{document["sha256"]}"'
     unless_known(request, etag)
-    charset = f"; charset={found.encoding}" if found.encoding else ""
+    content = session.scalars(sa.select(DOCUMENT.c.content).where(DOCUMENT.c.id == id)).one()
+    charset = CHARSETS.get(document["encoding"])
     headers = {
         **PUBLIC,
         "ETag": etag,
-        "Content-Type": f"{found.media_type}{charset}",
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(found.name, safe='')}",
+        "Content-Type": document["media_type"] + (f"; charset={charset}" if charset else ""),
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(document['name'], safe='')}",
         "X-Content-Type-Options": "nosniff",
     }
-    return Response(found.content, headers=headers)
+    return Response(content, headers=headers)

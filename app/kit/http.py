@@ -287,7 +287,7 @@ class Cors(CORSMiddleware):
             response = Response(status_code=204, headers=headers)
         else:
             problem = Malformed(
-                "このサイトまたはヘッダーからの呼び出しは許可されていません。",
+                "このサイトからの呼び出し、またはこのヘッダーは許可されていません。",
                 "Calls from this site, or with these headers, are not allowed.",
                 headers=headers,
             )

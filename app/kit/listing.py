@@ -4,7 +4,7 @@ import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -69,7 +69,7 @@ class PageQuery(BaseModel):
         Annotated[
             str,
             Field(
-                max_length=2000,
+                max_length=4000,  # a title of 500 characters fits, however they are written
                 description="Where to read on: the `next` of a page with the same filters and order (続きの位置)",
             ),
         ]
@@ -245,9 +245,15 @@ def _position(cursor: str, bound: bytes, order: Order) -> list[Any]:
 
 
 def _typed(value: Any, of: sa.types.TypeEngine[Any]) -> Any:
+    """A value that the column can have: anybody can make a cursor that fits its request."""
     wanted = getattr(of, "impl_instance", of).python_type  # what a decorated type is in the end
     if wanted is datetime:
-        return datetime.fromisoformat(value)
-    if type(value) is not wanted:
-        raise TypeError
+        value = datetime.fromisoformat(value)
+        good = value.utcoffset() == timedelta(0)
+    elif wanted is int:
+        good = type(value) is int and -LARGEST <= value <= LARGEST
+    else:
+        good = type(value) is wanted and "\0" not in value
+    if not good:
+        raise ValueError
     return value

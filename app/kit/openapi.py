@@ -164,7 +164,8 @@ def _complete(path: str, method: str, operation: Schema) -> None:
     if method == "get" and not path.endswith("z"):
         operation.setdefault("parameters", []).append(IF_NONE_MATCH)
         responses["200"] |= _headers(
-            "ETag", *(["Link"] if "{" not in path or path.endswith("history") else [])
+            "ETag",
+            *(["Link"] if "limit" in {parameter["name"] for parameter in operation["parameters"]} else []),
         )
         responses["304"] = {"description": "Nothing has changed since If-None-Match", **_headers("ETag")}
     elif method == "patch":
