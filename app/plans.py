@@ -135,10 +135,13 @@ def create_plan(new: NewPlan, writer: WriterKnown, session: Writing) -> Response
     if existing := session.scalar(sa.select(PLAN.c.id).where(PLAN.c.slug == new.slug)):
         raise taken(f"/plans/{existing}")
     try:
-        [id] = save(session, Plan, [new.model_dump()]).ids
-    except IntegrityError:  # somebody made it at the same moment
+        saved = save(session, Plan, [new.model_dump()])
+    except IntegrityError:
+        saved = None
+    if saved is None or not saved.created:  # somebody made it at the same moment
         session.rollback()
-        raise taken(f"/plans/{plan_id(session, PLAN.c.slug == new.slug)}") from None
+        raise taken(f"/plans/{plan_id(session, PLAN.c.slug == new.slug)}")
+    [id] = saved.ids
     return written(PLANS.one(session, id), created_at=f"/plans/{id}")
 
 

@@ -57,7 +57,8 @@ def listed(answer: httpx.Response, header: str) -> set[str]:
 
 
 LEAKS = re.compile(
-    r'Traceback|File "|\.py\b|site-packages|sqlalchemy|psycopg|sqlite3|SELECT |INSERT |/work|/tmp'
+    r'Traceback|File "|\.py\b|site-packages|sqlalchemy|psycopg|sqlite3|SELECT |INSERT |/var/lib|'
+    + re.escape(str(ROOT))
 )
 
 
@@ -611,7 +612,7 @@ def faulty(backend: Backend) -> Iterator[httpx.Client]:
 
     @app.get("/fails/{name}")
     def fails(name: str) -> None:
-        raise RuntimeError("SELECT secret FROM api_key -- /tmp/shinchoku.db")
+        raise RuntimeError("SELECT secret FROM api_key -- /var/lib/shinchoku.db")
 
     @app.post("/fails")
     async def fails_too(body: dict[str, Any]) -> None:
@@ -762,4 +763,4 @@ def test_a_fault_is_one_line_of_the_log_with_all_that_is_known_of_it(faulty: htt
     assert (line["level"], line["logger"]) == ("error", "shinchoku.requests")
     assert line["path"] == '/fails/\r\n{"level":"info"}\x1b[31m\x00\x7f\x85\u2028\u2029\ufffd'
     assert line["exception"].startswith("Traceback")
-    assert line["exception"].endswith("RuntimeError: SELECT secret FROM api_key -- /tmp/shinchoku.db")
+    assert line["exception"].endswith("RuntimeError: SELECT secret FROM api_key -- /var/lib/shinchoku.db")

@@ -572,6 +572,17 @@ def test_a_reader_without_a_wish_sees_each_row_once(path, shelf: httpx.Client):
         assert [row for page in pages(shelf, path, limit=limit) for row in page] == whole
 
 
+def test_the_longest_titles_do_not_stop_a_reader(admin: httpx.Client):
+    titles = [letter * 500 for letter in ("計", "𠮷", '"', "\\")]
+    for number, title in enumerate(titles):
+        row = {"plan": "fujimi-yumetsunagu", "section": "1", "code": f"{'9-' * 30}{number}", "title": title}
+        assert admin.post("/measures", json=row).status_code == 201
+    for sort in ("title", "-title,plan,updated_at,code"):
+        seen = [row["title"] for page in pages(admin, "/measures", limit=1, sort=sort) for row in page]
+        assert seen == sorted(seen, reverse=sort.startswith("-"))
+        assert set(titles) < set(seen)
+
+
 def test_links_keep_the_filters_as_they_were_given(read: httpx.Client):
     query = {"q": "ひとり　親", "fiscal_year": "平成２９年度", "rating": "A,none", "fields": "key"}
     whole = keys(read, "/evaluations", **query)
@@ -697,8 +708,8 @@ def test_what_is_no_cursor_is_refused(cursor, read: httpx.Client):
 
 
 def test_a_cursor_has_a_maximum(read: httpx.Client):
-    assert refused(read.get("/plans", params={"cursor": "A" * 2001})) == [
-        {"parameter": "cursor", "detail": "2000 文字以内にしてください。"}
+    assert refused(read.get("/plans", params={"cursor": "A" * 4001})) == [
+        {"parameter": "cursor", "detail": "4000 文字以内にしてください。"}
     ]
 
 

@@ -292,6 +292,12 @@ def test_groups_stand_in_the_order_in_which_they_were_asked_for(desk: httpx.Clie
     assert counts(by_year["total"]) == {"A": 1, "B": 3, "C": 1}
 
 
+def test_sections_whose_codes_count_the_same_are_two_groups(desk: httpx.Client):
+    make(desk, "kodomo", {"1-1": {2020: ["A"]}, "01-1": {2020: ["B", "B"]}})
+    groups = summary(desk, plan="kodomo", group_by="section")["results"]
+    assert [(group["section"], group["total"]) for group in groups] == [("01", 2), ("1", 1)]
+
+
 def test_the_group_without_a_department_comes_last(desk: httpx.Client):
     make(desk, "kodomo", {"1-1": {2020: ["A", ("B", "福祉課"), ("A", "教育課"), ("C", "福祉課")]}})
     for group_by, name in (("department", None), ("section,department", "1")):
@@ -410,6 +416,8 @@ def test_a_filter_that_leaves_one_scale_leaves_nothing_to_refuse(desk: httpx.Cli
     make(desk, "kankyo", {"1-1": {2021: ["◎"]}}, scale="◎○")
     assert counts(summary(desk, municipality=KAWAGOE, fiscal_year="R2")["total"]) == {"A": 1, "B": 0}
     assert counts(summary(desk, municipality=KAWAGOE, fiscal_year="R3")["total"]) == {"◎": 1, "○": 0}
+    nothing = {"total": 0, "rated": 0, "unrated": 0, "ratings": None}
+    assert summary(desk, municipality=KAWAGOE, fiscal_year="R4")["total"] == nothing
 
 
 def test_plans_with_the_same_scale_are_summed_also_over_municipalities(desk: httpx.Client):

@@ -224,6 +224,8 @@ def _finding(error: Mapping[str, Any]) -> Finding:
     place, *inner = error["loc"]
     says = _sentence(error)
     if place == "body":
+        if inner and inner[-1] == "[key]":  # a name that cannot be: its place is the object that it stands in
+            inner = inner[:-2]
         if error["type"] == "json_invalid":
             return Finding(says, pointer="")
         return Finding(says, pointer="".join(f"/{_escaped(step)}" for step in inner))
