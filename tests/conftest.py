@@ -121,15 +121,17 @@ def running(url: str, **settings: Any) -> Iterator[Service]:
     """The service on a port of its own, in a thread."""
     app = create_app(Settings(database_url=url, **settings))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="on"))
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    while not server.started:
-        time.sleep(0.005)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-        yield Service(url, app.state.database, client)
-    server.should_exit = True
-    thread.join()
+    try:
+        while not server.started and thread.is_alive():
+            time.sleep(0.005)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            yield Service(url, app.state.database, client)
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 @pytest.fixture(scope="session")
