@@ -210,6 +210,12 @@ def test_a_new_database_is_migrated_served_and_seeded_once(empty: str):
         assert [served.get(path) for path in ("/plans", "/evaluations", "/documents")] == first
 
 
+def test_those_who_migrate_at_once_take_turns(empty: str):
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda _: shinchoku("migrate", database_url=empty), range(3)))
+    assert [(answer.returncode, answer.stderr) for answer in answers] == [(0, "")] * 3
+
+
 def test_a_database_that_was_emptied_by_hand_stays_empty(town: Service, admin: httpx.Client):
     assert admin.delete(f"/plans/{PLAN}", headers={"If-Match": "*"}).status_code == 204
     stand = admin.get("/plans").json()["metadata"]["revision"]

@@ -130,7 +130,7 @@ def test_a_code_that_all_use_first_joins_the_scale_once(town: Service):
 
 
 def test_one_of_those_who_make_the_same_plan_makes_it(town: Service):
-    slugs = [f"p{n}" for n in range(6)]
+    slugs = [f"p{n}" for n in range(12)]
 
     def make(n: int, client: httpx.Client) -> list[httpx.Response]:
         plan = {"title": f"計画{n}", "municipality_code": FUJIMI, "municipality": "富士見市"}

@@ -462,6 +462,14 @@ BAD: list[tuple[str, str, Any, str, str, str]] = [
     (
         "PATCH",
         "/plans/1",
+        {"source_url": "javascript:alert(1)"},
+        "/source_url",
+        "http:// または https:// で始まる URL を書いてください。",
+        "Give an http:// or https:// URL.",
+    ),
+    (
+        "PATCH",
+        "/plans/1",
         {"ratings": [{"code": "A"}, {"code": "B"}, {"code": "A"}]},
         "/ratings",
         "評価の記号が重複しています: A",
@@ -805,7 +813,7 @@ def test_names_are_checked_like_texts(name, office: httpx.Client):
     assert len(refused(office, "POST", "/sections", unknown)) == 1
     extra = b'{"extra": {"%s": "1"}}' % name
     [pointer] = pointers(office, "PATCH", "/evaluations/1", extra)
-    assert pointer.startswith("/extra/")
+    assert pointer == "/extra"
 
 
 @pytest.mark.parametrize(
@@ -873,7 +881,6 @@ def test_only_true_and_false_are_boolean(value, office: httpx.Client):
 @pytest.mark.parametrize(
     "address",
     [
-        "javascript:alert(1)",
         "ftp://example.jp",
         "example.jp",
         "http://",
