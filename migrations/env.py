@@ -31,7 +31,8 @@ def run() -> None:
         settings.database_url, settings.pool_size, settings.busy_timeout
     )
     sqlite = database.sqlite
-    with database.engine.connect() as connection:
+    # On SQLite the write lock comes first as well, so that of several who migrate at once each takes a turn.
+    with database.engine.execution_options(writes=True).connect() as connection:
         if sqlite:
             # A batch migration rebuilds a table by dropping it: with foreign keys on, its children would go too.
             # The pragma works outside a transaction only.

@@ -697,7 +697,9 @@ def test_every_field_of_every_body(town: Service, own_rows: dict[str, str]):
             places = dict(fields(text, content["schema"]))
             assert len(places) >= 3
             for at, (place, takes_text) in enumerate(places.items()):
-                probes = {name: json.dumps(text) for name, text in TEXTS.items()} if takes_text else {}
+                # A change takes the same fields as a new row: there, each is sent another third of the texts.
+                third = list(TEXTS)[at % 3 :: 3] if route.method == "PATCH" else TEXTS
+                probes = {name: json.dumps(TEXTS[name]) for name in third} if takes_text else {}
                 for name, value in (probes | VALUES | (LARGE if at == 0 else {})).items():
                     body = dict(content["example"])
                     for key in ("slug", "code"):  # so that a value is not refused for an older row's sake
