@@ -1,6 +1,7 @@
 """The `shinchoku` command: serve, migrate, import, keys."""
 
 import argparse
+import logging.config
 import os
 import sys
 import tomllib
@@ -22,8 +23,11 @@ from app.documents.importing import Refused, Told, import_document
 from app.kit import keys, logs, migrations
 from app.kit.database import Database
 from app.kit.errors import Problem
+from app.kit.http import Protocol
 from app.kit.settings import Settings
 from app.models import API_KEY, FEED, Role, now
+
+log = logging.getLogger("shinchoku")
 
 
 class Stop(Exception):
@@ -34,6 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = _settings()
+    except Stop as stop:
+        print(f"shinchoku: {stop}", file=sys.stderr)
+        return 1
+    try:
         run: Callable[[argparse.Namespace, Settings], None] = options.run
         run(options, settings)
     except Stop as stop:
@@ -43,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("shinchoku: somebody wrote the same at the same moment; try again", file=sys.stderr)
         return 1
     except sa.exc.OperationalError as error:
-        print(f"shinchoku: the database cannot be used: {error.orig}", file=sys.stderr)
+        where = sa.make_url(settings.database_url).render_as_string(hide_password=True)
+        print(f"shinchoku: the database {where} cannot be used: {error.orig}", file=sys.stderr)
         return 1
     return 0
 
@@ -101,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--role", choices=[role.value for role in Role], required=True)
     create.add_argument("--municipality", help="municipality code; an editor writes only there")
     create.add_argument(
-        "--expires", type=date.fromisoformat, help="last day on which it is valid (UTC), YYYY-MM-DD"
+        "--expires", type=_day_to_come, help="last day on which it is valid (UTC), YYYY-MM-DD"
     )
     create.set_defaults(run=_create_key)
     about_keys.add_parser("list", help="all keys, without their secrets").set_defaults(run=_list_keys)
@@ -121,6 +130,16 @@ def _workers(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 64:
         raise argparse.ArgumentTypeError(f"{text} is not a number of workers: give one from 1 to 64")
     return int(text)
+
+
+def _day_to_come(text: str) -> date:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a day: write it like 2027-03-31") from None
+    if day < now().date():
+        raise argparse.ArgumentTypeError(f"{text} has passed")
+    return day
 
 
 def _name(text: str) -> str:
@@ -151,12 +170,14 @@ def _migrated(settings: Settings) -> Iterator[Database]:
 
 
 def _serve(options: argparse.Namespace, settings: Settings) -> None:
+    logging.config.dictConfig(logs.configuration(settings.log_level))
     with _migrated(settings) as database, database.writing() as session:
         # A database that has seen a change is not empty, even if all was removed again.
         # Of two servers that start together, the second waits here and finds the seed.
         seq = session.scalar(sa.select(FEED.c.seq).with_for_update())
         if settings.seed and seq == 0:
-            _import_file(session, _content(settings.seed), settings.seed, _told(settings.seed, {}))
+            report = _import_file(session, _content(settings.seed), settings.seed, _told(settings.seed, {}))
+            log.info("seeded", extra={"file": settings.seed.name, "rows": report["rows"]})
     uvicorn.run(
         "app.main:create_app",
         factory=True,
@@ -164,6 +185,7 @@ def _serve(options: argparse.Namespace, settings: Settings) -> None:
         port=options.port,
         workers=options.workers,
         loop="uvloop" if os.name == "posix" else "asyncio",
+        http=Protocol,
         access_log=False,
         log_config=logs.configuration(settings.log_level),
         server_header=False,
@@ -187,7 +209,7 @@ def _import(options: argparse.Namespace, settings: Settings) -> None:
     told = _told(options.file, given)
     with _migrated(settings) as database, database.writing() as session:
         report = _import_file(session, content, options.file, told)
-    print(f"{report['title']}")
+    print(f"{told.plan}: {report['title']}")
     for what in ("created", "updated", "unchanged"):
         print(
             f"  {what:9}",
@@ -232,7 +254,8 @@ def _import_file(session: Session, content: bytes, file: Path, told: Told) -> di
                 for name, value in (("line", unclear.line), ("column", unclear.column))
                 if value
             )
-            lines.append(f"  {place}: {unclear.ja} {unclear.en} [{unclear.text}]")
+            shown = f" [{unclear.text}]" if unclear.text else ""
+            lines.append(f"  {place}: {unclear.ja} {unclear.en}{shown}")
         raise Stop("\n".join(lines)) from None
     except Problem as problem:
         raise Stop("\n  ".join(f"{found.says.ja} {found.says.en}" for found in problem.findings)) from None

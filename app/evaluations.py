@@ -6,7 +6,6 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
-from pydantic_core import PydanticCustomError
 from sqlmodel import Session
 
 from app import fiscal_years
@@ -18,7 +17,7 @@ from app.kit.errors import Conflict
 from app.kit.http import answer, written
 from app.kit.listing import Listing, Number, PageQuery, page
 from app.kit.numbers import LARGEST, whole
-from app.kit.text import ONE_LINE, Form, PlainObject, terms
+from app.kit.text import ONE_LINE, Form, PlainObject, refusal, terms
 from app.models import (
     EVALUATION,
     EVALUATION_KEY,
@@ -141,13 +140,10 @@ class NewEvaluation(EvaluationFields):
     @model_validator(mode="after")
     def names_its_measure(self) -> "NewEvaluation":
         if self.measure_id is None and (self.plan is None or self.measure_code is None):
-            raise PydanticCustomError(
+            raise refusal(
                 "measure",
-                "{en}",
-                {
-                    "ja": "施策を measure_id か、plan と measure_code の組で指定してください。",
-                    "en": "Name the measure by measure_id, or by plan and measure_code.",
-                },
+                "施策を measure_id か、plan と measure_code の組で指定してください。",
+                "Name the measure by measure_id, or by plan and measure_code.",
             )
         return self
 
@@ -309,6 +305,8 @@ def _held_measure(session: Session, new: NewEvaluation) -> sa.Row[Any]:
     hold(session, found.with_only_columns(MEASURE.c.plan_id))
     measure = session.execute(found).one_or_none()
     if measure is None:
+        if new.plan is not None and not session.scalar(sa.select(sa.exists().where(PLAN.c.slug == new.plan))):
+            raise no_parent("plan", f"plan {new.plan}")
         said = ", ".join(f"{name} {value}" for name, value in named.items() if value is not None)
         raise no_parent("measure_id" if new.measure_id is not None else "measure_code", said)
     return measure

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.kit.numbers import whole
-from app.kit.text import excerpt
+from app.kit.text import excerpt, refusal
 
 FIRST, LAST = 1868, 2199
 
@@ -108,7 +108,7 @@ def _unreadable(text: str | None = None) -> PydanticCustomError:
 
 
 def _refused(ja: str, en: str) -> PydanticCustomError:
-    return PydanticCustomError("fiscal_year", "{en}", {"ja": ja, "en": en})
+    return refusal("fiscal_year", ja, en)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -121,6 +121,8 @@ def _read(value: Any) -> int:
     number = whole(value)
     if isinstance(number, int) and FIRST <= number <= LAST:
         return number
+    if type(number) is int and 1 <= number <= 99:
+        raise _without_era(str(number), number)
     raise _unreadable()
 
 

@@ -133,7 +133,9 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def validation(request: Request, error: RequestValidationError) -> Response:
-        return problem_response(request, from_validation(error))
+        body = getattr(request.scope.get("route"), "body_field", None)
+        fields = body.field_info.annotation.model_fields if body else ()
+        return problem_response(request, from_validation(error, tuple(fields)))
 
     @app.exception_handler(sqlalchemy.exc.IntegrityError)
     async def collision(request: Request, error: sqlalchemy.exc.IntegrityError) -> Response:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from sqlmodel import Session
 
 from app.access import Held, WriterKnown, changing
@@ -94,6 +94,15 @@ class MeasureQuery(PageQuery, InMeasure):
     fields: (
         Annotated[str, Names((*MEASURES.columns, "evaluations"), MEASURES.choosing.description)] | None
     ) = None
+
+    @model_validator(mode="after")
+    def shows_what_it_embeds(self) -> "MeasureQuery":
+        """`expand` and the field of that name ask for the same."""
+        if self.fields and self.expand:
+            self.fields += ",evaluations"
+        elif self.fields and "evaluations" in self.fields.split(","):
+            self.expand = "evaluations"
+        return self
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         """A measure is found by a row of its own that fits in all respects, or by its title alone."""

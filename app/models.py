@@ -13,12 +13,11 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic import Field as Described
-from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
 from app.fiscal_years import FiscalYear
 from app.kit.numbers import LARGEST, whole
-from app.kit.text import MANY_LINES, ONE_LINE, Form, PlainObject, excerpt, fold, natural
+from app.kit.text import MANY_LINES, SOME_LINE, SOME_LINES, Form, PlainObject, excerpt, fold, natural, refusal
 from app.municipalities import MunicipalityCode
 
 SQLModel.metadata.naming_convention = {
@@ -37,11 +36,11 @@ Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 # ---------------------------------------------------------------------------------------------------------
 # Values
 
-Title = Annotated[str, Described(min_length=1, max_length=500), ONE_LINE]
-Label = Annotated[str, Described(min_length=1, max_length=100), ONE_LINE]
-Prose = Annotated[str, Described(min_length=1, max_length=10_000), MANY_LINES]
+Title = Annotated[str, Described(min_length=1, max_length=500), SOME_LINE]
+Label = Annotated[str, Described(min_length=1, max_length=100), SOME_LINE]
+Prose = Annotated[str, Described(min_length=1, max_length=10_000), SOME_LINES]
 Extra = Annotated[str, Described(max_length=10_000), MANY_LINES]
-Mark = Annotated[str, Described(min_length=1, max_length=20), ONE_LINE]
+Mark = Annotated[str, Described(min_length=1, max_length=20), SOME_LINE]
 WebAddress = Annotated[
     str,
     Described(max_length=500),
@@ -78,9 +77,9 @@ RatingCode = Annotated[
     str,
     Described(min_length=1, max_length=20),
     Form(
-        r"^(?!none$)[^,\u0000-\u001f\u007f-\u009f]+$",
-        "コンマ・制御文字を含まない記号にしてください。none は「評価なし」を探す語なので使えません。",
-        "Give a mark without commas or control characters; none is the word for what is not rated.",
+        r"^(?!none$)(?=.*\S)[^,\u0000-\u001f\u007f-\u009f]+$",
+        "コンマ・制御文字を含まず、空白だけでない記号にしてください。none は「評価なし」を探す語なので使えません。",
+        "Give a visible mark without commas or control characters; none is the word for what is not rated.",
     ),
 ]
 
@@ -111,13 +110,10 @@ class Rating(BaseModel):
 def _distinct(ratings: list[Rating]) -> list[Rating]:
     codes = [rating.code for rating in ratings]
     if twice := sorted({code for code in codes if codes.count(code) > 1}):
-        raise PydanticCustomError(
+        raise refusal(
             "ratings",
-            "{en}",
-            {
-                "ja": f"評価の記号が重複しています: {', '.join(map(excerpt, twice))}",
-                "en": f"Each code may stand once in the scale: {', '.join(map(excerpt, twice))} stands twice.",
-            },
+            f"評価の記号が重複しています: {', '.join(map(excerpt, twice))}",
+            f"Each code may stand once in the scale: {', '.join(map(excerpt, twice))} stands twice.",
         )
     return ratings
 
@@ -163,13 +159,10 @@ class PlanFields(SQLModel):
     def begins_before_it_ends(self) -> "PlanFields":
         first, last = self.first_fiscal_year, self.last_fiscal_year
         if first is not None and last is not None and first > last:
-            raise PydanticCustomError(
+            raise refusal(
                 "term",
-                "{en}",
-                {
-                    "ja": f"計画期間の初年度 ({first}) が最終年度 ({last}) より後です。",
-                    "en": f"The plan's first fiscal year ({first}) is after its last ({last}).",
-                },
+                f"計画期間の初年度 ({first}) が最終年度 ({last}) より後です。",
+                f"The plan's first fiscal year ({first}) is after its last ({last}).",
             )
         return self
 

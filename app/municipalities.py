@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from app.kit.text import excerpt
+from app.kit.text import excerpt, refusal
 
 ASCII_DIGITS = str.maketrans("０１２３４５６７８９", "0123456789")
 
@@ -39,7 +39,7 @@ def complete(text: str) -> str:
 
 
 def _refused(ja: str, en: str) -> PydanticCustomError:
-    return PydanticCustomError("municipality_code", "{en}", {"ja": ja, "en": en})
+    return refusal("municipality_code", ja, en)
 
 
 MunicipalityCode = Annotated[

@@ -103,8 +103,9 @@ def read_section(request: Request, id: RowId, session: Reading) -> Response:
 @router.patch("/{id:digits}", response_model=SectionShape)
 def change_section(held: SectionToChange, patch: SectionPatch, session: Writing) -> Response:
     """節の更新."""
+    fields = patched(SectionFields, held.row, patch)
     held.confirm()
-    save(session, Section, [{"id": held.row["id"], **patched(SectionFields, held.row, patch)}])
+    save(session, Section, [{"id": held.row["id"], **fields}])
     return written(SECTIONS.one(session, held.row["id"]))
 
 

@@ -133,7 +133,8 @@ class SummaryQuery(EvaluationFilters):
 def summarise_evaluations(
     request: Request, query: Annotated[SummaryQuery, Query()], session: Reading, revision: RevisionRead
 ) -> Response:
-    """評価の集計: counts by rating, with the filters of the list.
+    """評価の集計: counts by rating, with the filters of the list. The filters come first: a unit is judged by the
+    rows that they leave.
 
     The unit and the denominator are part of the answer; what is not rated is counted apart. With `unit=measure`
     a measure counts once in each group, as `mixed` when its rows there disagree: name a fiscal year, or group by

@@ -19,6 +19,7 @@ from app.cli import beside
 from app.documents.importing import Told, import_document
 from app.kit import keys, migrations
 from app.kit.database import Database
+from app.kit.http import Protocol
 from app.kit.settings import ROOT, Settings
 from app.main import create_app
 from app.models import API_KEY, FEED, now
@@ -120,7 +121,9 @@ class Service:
 def running(url: str, **settings: Any) -> Iterator[Service]:
     """The service on a port of its own, in a thread."""
     app = create_app(Settings(database_url=url, **settings))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="on"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, http=Protocol, log_config=None, access_log=False, lifespan="on")
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import sqlalchemy as sa
 from app.cli import main
 from app.kit import migrations
 from app.kit.settings import ROOT
-from app.models import FEED
+from app.models import API_KEY, FEED, now
 from tests.conftest import SEED, Backend, Service, opened
 
 PLAN = "fujimi-yumetsunagu"
@@ -312,7 +313,7 @@ def document(tmp_path: Path) -> Path:
 def test_importing_a_file_twice_changes_nothing(migrated: str, document: Path):
     first = shinchoku("import", document, database_url=migrated)
     assert (first.returncode, first.stderr) == (0, "")
-    assert first.stdout.splitlines()[0].startswith("夢つなぐ富士見プロジェクト")
+    assert first.stdout.splitlines()[0].startswith("fujimi-yumetsunagu: 夢つなぐ富士見プロジェクト")
     assert "1 plan, 1 document, 4 section, 24 measure, 26 evaluation" in first.stdout
     stand = revision(migrated)
     assert stand == 56
@@ -449,18 +450,29 @@ def test_the_list_of_keys_tells_which_are_good(any_database: str, here: Here):
             1
         ]
         for name, options in (
-            ("past", ["--expires", "2020-03-31"]),
+            ("past", ["--expires", "2199-03-31"]),
             ("future", ["--expires", "2199-03-31"]),
             ("lost", []),
         )
     }
     assert here("keys", "revoke", made["lost"].strip(), database_url=any_database)[0] == 0
+    with opened(any_database) as database, database.writing() as session:
+        past = sa.update(API_KEY).where(API_KEY.c.name == "past")
+        session.execute(past.values(expires_at=now() - timedelta(days=1)))
     _, listed, _ = here("keys", "list", database_url=any_database)
     assert [line.split()[-2:] for line in listed.splitlines()[1:]] == [
         ["expired", "past"],
         ["valid", "future"],
         ["revoked", "lost"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("day", "says"), [("2020-03-31", "has passed"), ("31.3.2027", "write it like 2027-03-31")]
+)
+def test_a_key_does_not_end_before_it_begins(day, says, any_database: str, refused: Refused):
+    asked = ["keys", "create", "--name", "政策課", "--role", "admin", "--expires", day]
+    assert says in refused(*asked, database_url=any_database)
 
 
 @pytest.mark.parametrize("name", ["", "二行\nの名前", "\x1b[31m赤"], ids=ascii)
@@ -493,7 +505,9 @@ def test_a_setting_with_a_wrong_value_is_explained(name, value, any_database: st
 
 def test_a_database_that_is_away_is_explained(tmp_path: Path, refused: Refused):
     for url in (f"sqlite:///{tmp_path}/no/such/folder.db", f"postgresql://postgres@/nothing?host={tmp_path}"):
-        assert "the database cannot be used" in refused("keys", "list", database_url=url)
+        said = refused("keys", "list", database_url=url)
+        assert "cannot be used" in said
+        assert url.rpartition("/")[2] in said
 
 
 def test_a_seed_that_is_not_there_is_explained(any_database: str):

@@ -954,7 +954,7 @@ NOT_HTTP = {
 
 
 def test_what_is_no_http_harms_nobody(library: Service):
-    """The server below refuses this before the service sees it, in a few words; all others are served as before."""
+    """The server below refuses this before the service sees it, also as a problem; all others are served as before."""
     address = (library.anyone.base_url.host, library.anyone.base_url.port)
     for name, sent in NOT_HTTP.items():
         with socket.create_connection(address, timeout=10) as raw:
@@ -963,6 +963,9 @@ def test_what_is_no_http_harms_nobody(library: Service):
             said = b"".join(iter(partial(raw.recv, 65_536), b""))
         head, _, body = said.partition(b"\r\n\r\n")
         assert not re.match(rb"HTTP/1.1 5", head), name
+        if re.match(rb"HTTP/1.1 4", head):
+            assert b"\r\ncontent-type: application/problem+json" in head.lower(), f"{name}: {said!r}"
+            assert json.loads(body)["status"] == int(head[9:12]), name
         assert len(body) < 5_000, name
         assert not INSIDE.search(body), f"{name}: {body!r}"
         assert library.anyone.get("/readyz").status_code == 200

@@ -162,6 +162,17 @@ def test_a_reader_who_has_the_answer_already_does_not_get_it_again(read: httpx.C
                 assert "content-type" not in answer.headers
 
 
+def test_what_is_known_may_be_said_in_several_lines(read: httpx.Client):
+    tag = read.get("/plans/1").headers["etag"]
+    lines = [("If-None-Match", '"other"'), ("If-None-Match", tag)]
+    assert read.get("/plans/1", headers=lines).status_code == 304
+
+
+@pytest.mark.parametrize("path", ["/plans%0A", "/plans/1%0A", "/evaluations/summary%0A", "/livez%0A"])
+def test_an_address_with_a_newline_behind_it_is_another_address(path: str, read: httpx.Client):
+    assert read.get(path).status_code == 404
+
+
 def test_a_reader_who_has_something_else_gets_the_answer(read: httpx.Client):
     for path in public(read):
         whole = read.get(path)
@@ -407,6 +418,8 @@ def test_a_problem_is_exactly_this(read: httpx.Client):
         ("en,*;q=0.5", "en"),
         ("en;q=0", "ja"),
         ("ja;q=0,en;q=0.1", "en"),
+        ("ja;q=0,*", "en"),
+        ("*,ja;q=0.1", "en"),
         ("english", "ja"),
         ("en;q=much", "ja"),
         (",,;;=,en", "en"),

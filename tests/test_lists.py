@@ -593,8 +593,17 @@ def test_links_keep_the_filters_as_they_were_given(read: httpx.Client):
 def test_the_page_size_and_the_fields_may_change_on_the_way(shelf: httpx.Client):
     whole = keys(shelf, "/measures")
     cursor = got(shelf, "/measures", limit=2)["metadata"]["resultset"]["next"]
-    rest = rows(shelf, "/measures", limit=500, cursor=cursor, fields="key", expand="evaluations")
+    rest = rows(shelf, "/measures", limit=500, cursor=cursor, fields="key", sort="plan,code")
     assert rest == [{"key": key} for key in whole[2:]]
+    rest = rows(shelf, "/measures", limit=500, cursor=cursor, fields="key", expand="evaluations")
+    assert [row["key"] for row in rest] == whole[2:]
+
+
+@pytest.mark.parametrize("query", ["fields=code,evaluations", "fields=code&expand=evaluations"])
+def test_to_ask_for_the_evaluations_is_to_embed_them(query: str, read: httpx.Client):
+    measure = read.get(f"/measures?measure=4-2-1&{query}").json()["results"][0]
+    assert list(measure) == ["code", "evaluations"]
+    assert [row["ordinal"] for row in measure["evaluations"]] == [1, 2, 3]
 
 
 def test_a_reader_who_is_on_the_way_sees_every_row_that_stays_once(town: Service, admin: httpx.Client):

@@ -327,6 +327,7 @@ def test_a_measure_must_be_named(named, office: httpx.Client):
         ("evaluations", {"measure_id": 999, "fiscal_year": 2017}, "/measure_id"),
         ("evaluations", {"measure_id": 2**53 - 1, "fiscal_year": 2017}, "/measure_id"),
         ("evaluations", {"plan": PLAN, "measure_code": "9", "fiscal_year": 2017}, "/measure_code"),
+        ("evaluations", {"plan": "nowhere", "measure_code": "1-1-1", "fiscal_year": 2017}, "/plan"),
         ("evaluations", {"measure_id": 24, "measure_code": "1-1-1", "fiscal_year": 2017}, "/measure_id"),
     ],
 )
@@ -449,7 +450,7 @@ def test_what_is_no_fiscal_year_is_refused_with_advice(year, office: httpx.Clien
 # What is refused
 
 BAD: list[tuple[str, str, Any, str, str, str]] = [
-    ("POST", "/sections", {"plan": PLAN}, "/code", "必須の項目です。", "This is required."),
+    ("POST", "/sections", {"plan": PLAN}, "/code", "code は必須です。", "code is required."),
     ("POST", "/sections", {"plan": PLAN, "code": 5}, "/code", "文字列を指定してください。", "Give a string."),
     (
         "POST",
@@ -480,8 +481,8 @@ BAD: list[tuple[str, str, Any, str, str, str]] = [
         "/plans/1",
         {"ratings": [{"code": "A"}, {"label": "記号なし"}]},
         "/ratings/1/code",
-        "必須の項目です。",
-        "This is required.",
+        "code は必須です。",
+        "code is required.",
     ),
     (
         "PATCH",
@@ -548,9 +549,42 @@ BAD: list[tuple[str, str, Any, str, str, str]] = [
         "true か false を指定してください。",
         "Give true or false.",
     ),
+    *(
+        (
+            "PATCH",
+            path,
+            {name: blank},
+            f"/{name}",
+            "空白だけの値は登録できません。",
+            "Spaces alone say nothing: give a text, or null.",
+        )
+        for path, name, blank in (
+            ("/plans/1", "title", "　"),
+            ("/measures/1", "title", " "),
+            ("/sections/1", "label", "\u00a0"),
+            ("/evaluations/1", "rationale", " \n\t"),
+        )
+    ),
+    (
+        "PATCH",
+        "/sections/1",
+        {"titel": "題"},
+        "/titel",
+        "この項目は書き込めません。書き込めるのは label, title, position です。",
+        "There is no such field, or it cannot be written; these can: label, title, position.",
+    ),
+    (
+        "POST",
+        "/evaluations",
+        {"measure_id": 1, "fiscal_year": 29},
+        "/fiscal_year",
+        "「29」には元号がありません。平成なら H29、平成29年度、2017 のように、"
+        "令和なら R29、令和29年度、2047 のように書いてください。",
+        '"29" names no era: write H29, 平成29年度 or 2017 for Heisei, R29, 令和29年度 or 2047 for Reiwa.',
+    ),
     ("PATCH", "/plans/1", [], "", "JSON のオブジェクトを指定してください。", "Give a JSON object."),
     ("POST", "/plans", b"{", "", "JSON として読み取れません。", "This is not valid JSON."),
-    ("POST", "/plans", b"", "", "必須の項目です。", "This is required."),
+    ("POST", "/plans", b"", "", "JSON の本文が必要です。", "A JSON body is required."),
 ]
 
 
@@ -1168,6 +1202,7 @@ def test_a_change_must_say_what_it_has_seen(noun, method, office: httpx.Client):
         answer = attempt(stale)
         assert (answer.status_code, answer.headers.get("etag")) == (412, etag), stale
         assert answer.json()["type"] == "/docs/problems/precondition-failed"
+        assert ("引用符" in answer.json()["detail"]) == ('"' not in stale), stale
     assert office.get(FIRST[noun]).json() == before.json()
 
 

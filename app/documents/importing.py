@@ -77,7 +77,11 @@ def import_document(session: Session, content: bytes, name: str, told: Told) -> 
 
     plan, made = _plan(session, table, told)
     before = dict(
-        session.execute(sa.select(MEASURE.c.code, MEASURE.c.title).where(MEASURE.c.plan_id == plan)).all()
+        session.execute(
+            sa.select(MEASURE.c.code, MEASURE.c.title)
+            .where(MEASURE.c.plan_id == plan)
+            .order_by(MEASURE.c.code_order)
+        ).all()
     )
     titles = {row.code: row.title for row in table.evaluations}
     renamed = [code for code in titles if before.get(code, titles[code]) != titles[code]]

@@ -186,17 +186,17 @@ def problem_response(request: Request, problem: Problem) -> Response:
 
 def prefers_english(accept_language: str) -> bool:
     """Japanese unless the reader ranks English above it."""
-    quality = {"ja": 0.0, "en": 0.0, "*": 0.0}
+    quality: dict[str, float] = {}
     for part in accept_language.split(","):
         tag, _, weight = part.partition(";")
         language = tag.strip().partition("-")[0].lower()
-        if language in quality:
-            try:
-                q = float(weight.strip().removeprefix("q=") or 1)
-            except ValueError:
-                q = 0.0
-            quality[language] = max(quality[language], q)
-    return quality["en"] > max(quality["ja"], quality["*"])
+        try:
+            q = float(weight.strip().removeprefix("q=") or 1)
+        except ValueError:
+            q = 0.0
+        quality[language] = max(quality.get(language, 0.0), q)
+    others = quality.get("*", 0.0)
+    return quality.get("en", others) > quality.get("ja", others)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -208,21 +208,32 @@ def from_http_exception(error: HTTPException) -> Problem:
     if isinstance(error, Problem):
         return error
     if error.status_code == 404:
-        return NotFound(
-            "このアドレスには何もありません。/docs に一覧があります。",
-            "Nothing is at this address; /docs lists what is.",
-        )
+        return nothing_here()
     return Malformed("要求を読み取れませんでした。", "The request could not be read.")
 
 
-def from_validation(error: RequestValidationError) -> Problem:
+def nothing_here() -> NotFound:
+    return NotFound(
+        "このアドレスには何もありません。/docs に一覧があります。",
+        "Nothing is at this address; /docs lists what is.",
+    )
+
+
+def from_validation(error: RequestValidationError, fields: Sequence[str] = ()) -> Problem:
+    """What is wrong with a request whose body has these fields."""
     errors = error.errors()
-    return Invalid(*map(_finding, errors[:MOST_FINDINGS]), count=len(errors))
+    return Invalid(*(_finding(each, fields) for each in errors[:MOST_FINDINGS]), count=len(errors))
 
 
-def _finding(error: Mapping[str, Any]) -> Finding:
+def _finding(error: Mapping[str, Any], fields: Sequence[str]) -> Finding:
     place, *inner = error["loc"]
     says = _sentence(error)
+    if error["type"] == "extra_forbidden" and len(inner) == 1 and fields:
+        names = ", ".join(fields)
+        says = Say(
+            f"この項目は書き込めません。書き込めるのは {names} です。",
+            f"There is no such field, or it cannot be written; these can: {names}.",
+        )
     if place == "body":
         if inner and inner[-1] == "[key]":  # a name that cannot be: its place is the object that it stands in
             inner = inner[:-2]
@@ -238,7 +249,9 @@ def _escaped(step: Any) -> str:
 
 
 def _sentence(error: Mapping[str, Any]) -> Say:
-    context = error.get("ctx") or {}
+    context = {"name": error["loc"][-1], **(error.get("ctx") or {})}
+    if error["type"] == "missing" and error["loc"] == ("body",):
+        return Say("JSON の本文が必要です。", "A JSON body is required.")
     if "ja" in context and "en" in context:
         return Say(context["ja"], context["en"])
     if found := _SENTENCES.get(error["type"]):
@@ -247,7 +260,7 @@ def _sentence(error: Mapping[str, Any]) -> Say:
 
 
 _SENTENCES = {
-    "missing": Say("必須の項目です。", "This is required."),
+    "missing": Say("{name} は必須です。", "{name} is required."),
     "extra_forbidden": Say(
         "この項目は受け付けていません。", "There is no such field, or it cannot be written."
     ),

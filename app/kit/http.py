@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.datastructures import Headers
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.kit.errors import (
     Broken,
@@ -29,6 +30,7 @@ from app.kit.errors import (
     Say,
     TooLarge,
     UnsupportedMedia,
+    nothing_here,
     problem_response,
 )
 from app.kit.text import excerpt
@@ -60,8 +62,8 @@ class NotModified(Exception):
 
 def unless_known(request: Request, etag: str) -> None:
     """Ends the request with 304 when `If-None-Match` names this tag."""
-    given = request.headers.get("if-none-match")
-    if given is not None and _names(given, etag, weak=True):
+    given = ",".join(request.headers.getlist("if-none-match"))  # a list may be spread over several lines
+    if given and _names(given, etag, weak=True):
         raise NotModified(etag)
 
 
@@ -99,6 +101,12 @@ def must_match(if_match: str | None, etag: str) -> None:
         raise PreconditionRequired(
             "If-Match ヘッダーに、読み取ったときの ETag を付けてください (どの版でもよければ *)。",
             "Send the ETag you read in If-Match (or * for any version), so that nobody's change is overwritten unseen.",
+        )
+    if '"' not in if_match and if_match.strip() != "*":
+        raise PreconditionFailed(
+            "If-Match には、読み取ったときの ETag を引用符も含めてそのまま付けてください (どの版でもよければ *)。",
+            "Send the ETag in If-Match as you read it, with its quotation marks (or * for any version).",
+            headers={"ETag": etag},
         )
     if not _names(if_match, etag, weak=False):
         raise PreconditionFailed(
@@ -246,6 +254,8 @@ class Manners:
             declared = Headers(scope=scope).get("content-length", "0")
             if declared.isdecimal() and int(declared) > self.max_body_bytes:
                 raise self._too_large()
+            if scope["path"].endswith("\n"):  # a route would match all the same
+                raise nothing_here()
             await self.app(inner, bounded_receive, bare_send)
         except Exception as error:
             if started:
@@ -287,12 +297,30 @@ class Cors(CORSMiddleware):
             response = Response(status_code=204, headers=headers)
         else:
             problem = Malformed(
-                "このサイトからの呼び出し、またはこのヘッダーは許可されていません。",
-                "Calls from this site, or with these headers, are not allowed.",
+                "このサイトからの呼び出し、このメソッド、またはこのヘッダーは許可されていません。",
+                "Calls from this site, by this method or with these headers, are not allowed.",
                 headers=headers,
             )
             response = problem_response(Request(scope), problem)
         await response(scope, receive, send)
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's, with a problem for what is not even HTTP, such as an address that is not percent-encoded."""
+
+    def send_400_response(self, msg: str) -> None:
+        unread: Scope = {"type": "http", "path": "/", "query_string": b"", "headers": [], "server": None}
+        answer = problem_response(
+            Request(unread),
+            Malformed(
+                "HTTP として読み取れません。アドレスの日本語や空白はパーセントエンコードしてください。",
+                "This is not HTTP. Percent-encode what is not ASCII in an address, and spaces.",
+                headers={"Connection": "close"},
+            ),
+        )
+        head = b"".join(b"%s: %s\r\n" % header for header in answer.raw_headers)
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head + b"\r\n" + bytes(answer.body))
+        self.transport.close()
 
 
 class RequestLog:

@@ -13,12 +13,13 @@ import sqlalchemy as sa
 from fastapi import Request, Response
 from pydantic import BaseModel, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, core_schema
 from sqlmodel import Session
 
 from app.kit.errors import Finding, Invalid, NotFound, Say
 from app.kit.http import answer, unless_known
 from app.kit.numbers import LARGEST, digits
+from app.kit.text import refusal
 
 # ---------------------------------------------------------------------------------------------------------
 # Parameters
@@ -48,13 +49,10 @@ class Names:
         for name in value.split(","):
             if (name.removeprefix("-") if self.signed else name) not in self.allowed:
                 allowed = ", ".join(self.allowed)
-                raise PydanticCustomError(
+                raise refusal(
                     "names",
-                    "{en}",
-                    {
-                        "ja": f"次の名前をコンマ区切りで指定してください: {allowed}",
-                        "en": f"Give a comma list of these names: {allowed}",
-                    },
+                    f"次の名前をコンマ区切りで指定してください: {allowed}",
+                    f"Give a comma list of these names: {allowed}",
                 )
         return value
 

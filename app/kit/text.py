@@ -41,6 +41,11 @@ def excerpt(text: str, length: int = 40) -> str:
     return shown if len(shown) <= length else shown[: length - 1] + "…"
 
 
+def refusal(kind: str, ja: str, en: str) -> PydanticCustomError:
+    """What a validator raises: why the value cannot be, in both languages."""
+    return PydanticCustomError(kind, "{en}", {"ja": ja, "en": en})
+
+
 @dataclass(frozen=True)
 class Characters:
     """What a string may not hold, as the inside of a character class: `Annotated[str, Field(…), ONE_LINE]`.
@@ -49,6 +54,7 @@ class Characters:
     """
 
     refused: str
+    blank: bool = True  # whether it may be empty, or made of spaces alone
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         # Ahead of the string's own check, which does not say where a lone surrogate stands.
@@ -57,20 +63,23 @@ class Characters:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {**handler(schema), "pattern": f"^[^{self.refused}]*$"}
+        any_number = f"[^{self.refused}]*"
+        one_seen = "" if self.blank else rf"[^\s{self.refused}]{any_number}"
+        return {**handler(schema), "pattern": f"^{any_number}{one_seen}$"}
 
     def _check(self, value: Any) -> Any:
         # JSON Schema cannot name lone surrogates: to many of its readers they are halves of good characters.
         found = re.search(rf"[{self.refused}\ud800-\udfff]", value) if isinstance(value, str) else None
         if found:
             code, place = f"U+{ord(found[0]):04X}", found.start() + 1
-            raise PydanticCustomError(
+            raise refusal(
                 "text",
-                "{en}",
-                {
-                    "ja": f"{place}文字目に、使えない文字 {code} があります。",
-                    "en": f"Character {place} is {code}, which is not allowed here.",
-                },
+                f"{place}文字目に、使えない文字 {code} があります。",
+                f"Character {place} is {code}, which is not allowed here.",
+            )
+        if not self.blank and isinstance(value, str) and value.isspace():
+            raise refusal(
+                "blank", "空白だけの値は登録できません。", "Spaces alone say nothing: give a text, or null."
             )
         return value
 
@@ -93,7 +102,7 @@ class Form:
 
     def _check(self, value: str) -> str:
         if not re.search(self.pattern.removesuffix("$") + r"\Z", value):
-            raise PydanticCustomError("form", "{en}", {"ja": self.ja, "en": self.en})
+            raise refusal("form", self.ja, self.en)
         return value
 
 
@@ -112,5 +121,7 @@ class PlainObject:
         }
 
 
-ONE_LINE = Characters(r"\u0000-\u001f\u007f-\u009f")
-MANY_LINES = Characters(r"\u0000-\u0008\u000b-\u001f\u007f-\u009f")  # tab and newline are text
+CONTROLS = r"\u0000-\u001f\u007f-\u009f"
+CONTROLS_IN_PROSE = r"\u0000-\u0008\u000b-\u001f\u007f-\u009f"  # tab and newline are text
+ONE_LINE, MANY_LINES = Characters(CONTROLS), Characters(CONTROLS_IN_PROSE)
+SOME_LINE, SOME_LINES = Characters(CONTROLS, blank=False), Characters(CONTROLS_IN_PROSE, blank=False)
