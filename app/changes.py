@@ -10,21 +10,20 @@ rolled back is taken again, so there are no gaps. (A database sequence gives nei
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
 from importlib.metadata import version
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import orjson
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, Field
+from fastapi import Depends
 from sqlalchemy import event
 from sqlalchemy.orm import Session as AnySession
 from sqlmodel import Session
 
-from app.kit.database import Reading
-from app.kit.listing import Listing, PageQuery, no_such_row, page
+from app.kit.database import Reading, Turn
+from app.kit.errors import Forbidden
+from app.kit.watch import CHANNEL
 from app.models import (
     CHANGE,
     DOCUMENT,
@@ -46,14 +45,14 @@ from app.models import (
     Section,
     now,
 )
-from app.shapes import ListMetadata, PlanName, RowId
-
-router = APIRouter()
 
 T = TypeVar("T")
 
 SOFTWARE = version("shinchoku")  # another version may show the same rows otherwise
 
+# A transaction that writes more takes numbers before its end, and keeps the other writers waiting from then on:
+# the notes of a million rows would fill the memory.
+MOST_NOTES = 20_000
 CHUNK = 1_000  # rows a statement: stays below SQLite's limit of 32,766 variables
 
 
@@ -78,12 +77,13 @@ class Entity:
 def _record(
     table: sa.Table, key: sa.ColumnElement[str], source: sa.FromClause, **parents: Any
 ) -> sa.Select[Any]:
-    ours = {"plan_id", "section_id", "measure_id", "document_id", "folded", "code_order", "content"}
+    ours = {"plan_id", "section_id", "measure_id", "document_id", "origin", "folded", "code_order", "content"}
     ending = ("version", "created_at", "updated_at")
     own = [column for column in table.columns if column.name not in {"id", *ours, *ending}]
     named = [column.label(name) for name, column in parents.items()]
     last = [table.c[name] for name in ending]
-    return sa.select(key.label("_key"), table.c.id, *named, *own, *last).select_from(source)
+    place = (PLAN.c.slug.label("_plan"), PLAN.c.municipality_code.label("_municipality_code"))
+    return sa.select(key.label("_key"), *place, table.c.id, *named, *own, *last).select_from(source)
 
 
 _PLAN_OF_MEASURE = MEASURE.join(PLAN, MEASURE.c.plan_id == PLAN.c.id)
@@ -157,8 +157,8 @@ def save(session: Session, model: type[Row], rows: Sequence[Mapping[str, Any]]) 
     """Make each row so, whether its natural key exists yet or not, and log what really changed.
 
     A row names the columns of its natural key, or its id if it has one, and whatever else is to be written. A
-    column that it leaves out keeps its value, or takes its default in a new row. The caller holds the plan (see
-    `hold`).
+    column that it leaves out keeps its value, or takes its default in a new row. Rows that tell their own
+    `version`, `created_at` and `updated_at` keep these: they are copies. The caller holds the plan (see `hold`).
     """
     entity = ENTITIES[str(model.__tablename__)]
     ids: list[int] = []
@@ -176,7 +176,7 @@ def save(session: Session, model: type[Row], rows: Sequence[Mapping[str, Any]]) 
             if before is None:
                 fresh.append(whole)
             elif whole != before:
-                changed.append(whole)
+                changed.append(whole if "version" in row else _next(whole))
             found.append(before["id"] if before else None)
         given = iter(_insert(session, entity, fresh))
         _update(session, entity, changed)
@@ -206,11 +206,19 @@ def hold(session: Session, plan_ids: sa.Select[Any]) -> None:
 
     The plan is the unit of writing: its rows, the next free ordinal and its rating scale cannot change under
     the holder's hands. Plans are taken in the order of their ids, so that two writers never wait for each
-    other. (SQLite has one writer at a time anyway.)
+    other. (SQLite has one writer at a time anyway.) A plan that is a copy is written by its mirror alone.
     """
-    session.execute(
-        sa.select(PLAN.c.id).where(PLAN.c.id.in_(plan_ids)).order_by(PLAN.c.id).with_for_update()
-    ).all()
+    held = sa.select(PLAN.c.slug, PLAN.c.origin).where(PLAN.c.id.in_(plan_ids)).order_by(PLAN.c.id)
+    for slug, origin in session.execute(held.with_for_update()).all():
+        if origin is not None:
+            raise Forbidden(
+                f"計画 {slug} は {origin} の写しなので、ここでは書き込めません。元のほうで更新してください。",
+                f"The plan {slug} is a copy from {origin} and is read-only here. Write to the original.",
+            )
+
+
+def _next(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"version": row["version"] + 1, "updated_at": now()}
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -245,9 +253,13 @@ def _insert(session: Session, entity: Entity, rows: Sequence[dict[str, Any]]) ->
         return []
     time = now()
     statement = sa.insert(entity.table).returning(entity.table.c.id, sort_by_parameter_order=True)
-    values = [row | {"version": 1, "created_at": time, "updated_at": time} for row in rows]
-    ids = list(session.scalars(statement, values))
-    _outlive(session, entity, ids)
+    ids = list(
+        session.scalars(
+            statement, [{"version": 1, "created_at": time, "updated_at": time, **row} for row in rows]
+        )
+    )
+    if "version" not in rows[0]:
+        _outlive(session, entity, ids)
     _log(session, entity, "create", ids)
     return ids
 
@@ -270,15 +282,13 @@ def _outlive(session: Session, entity: Entity, ids: Sequence[int]) -> None:
 def _update(session: Session, entity: Entity, rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         return
-    time = now()
-    fixed = {"id", "created_at", *entity.natural_key}
+    fixed = {"id", *entity.natural_key}
     statement = sa.update(entity.table).where(entity.table.c.id == sa.bindparam("_id"))
     statement = statement.values({name: sa.bindparam(name) for name in rows[0] if name not in fixed})
     session.execute(
         statement,
         [
-            {name: value for name, value in row.items() if name not in fixed}
-            | {"_id": row["id"], "version": row["version"] + 1, "updated_at": time}
+            {name: value for name, value in row.items() if name not in fixed} | {"_id": row["id"]}
             for row in rows
         ],
     )
@@ -303,6 +313,8 @@ def _log(session: Session, entity: Entity, op: str, ids: Sequence[int]) -> None:
                 "entity": entity.name,
                 "entity_id": data["id"],
                 "key": data.pop("_key"),
+                "plan": data.pop("_plan"),
+                "municipality_code": data.pop("_municipality_code"),
                 "op": op,
                 "version": data["version"] + (op == "delete"),
                 "at": at,
@@ -310,6 +322,8 @@ def _log(session: Session, entity: Entity, op: str, ids: Sequence[int]) -> None:
                 "data": None if op == "delete" else orjson.dumps(data, option=orjson.OPT_UTC_Z).decode(),
             }
         )
+    if len(notes) >= MOST_NOTES:
+        _number(session)
 
 
 @event.listens_for(AnySession, "before_commit")
@@ -319,10 +333,12 @@ def _number(session: AnySession) -> None:
     if not notes:
         return
     taken = sa.update(FEED).values(seq=FEED.c.seq + len(notes)).returning(FEED.c.seq)
-    last = session.execute(taken).scalar_one()
+    last = session.info["revision"] = session.execute(taken).scalar_one()
     for seq, note in enumerate(notes, last - len(notes) + 1):
         note["seq"] = seq
     session.execute(sa.insert(CHANGE), notes)
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(sa.select(sa.func.pg_notify(CHANNEL, str(last))))
 
 
 @event.listens_for(AnySession, "after_rollback")
@@ -342,109 +358,16 @@ class Revision(NamedTuple):
         return f'"{self.epoch[:8]}-{self.seq}-{SOFTWARE}"'
 
 
+@event.listens_for(Turn, "after_begin")
+def _stand(session: AnySession, transaction: Any, connection: sa.Connection) -> None:
+    """What a request sees is a state with a number: it is read first, in the same snapshot."""
+    epoch, seq = connection.execute(sa.select(FEED.c.epoch, FEED.c.seq)).one()
+    session.info.update(epoch=epoch, revision=seq)
+
+
 def revision(session: Reading) -> Revision:
-    return Revision(*session.execute(sa.select(FEED.c.epoch, FEED.c.seq)).one())
+    session.connection()  # begins, if nothing was asked yet
+    return Revision(session.info["epoch"], session.info["revision"])
 
 
 RevisionRead = Annotated[Revision, Depends(revision)]
-
-
-# ---------------------------------------------------------------------------------------------------------
-# History
-
-
-class Version(BaseModel):
-    seq: Annotated[int, Field(ge=1, description="Number of the change in this database (変更番号)")]
-    entity: Annotated[str, Field(description="Which noun (種類)", examples=["evaluation"])]
-    key: Annotated[
-        str, Field(description="Natural key (自然キー)", examples=["fujimi-yumetsunagu/4-2-1/2017/3"])
-    ]
-    op: Annotated[Literal["create", "update", "delete"], Field(description="What happened (操作)")]
-    version: Annotated[int, Field(ge=1, description="The row's version after it (版)")]
-    at: Annotated[
-        datetime, Field(description="When, UTC. The order is that of `seq`, not of the clock (日時)")
-    ]
-    by: Annotated[
-        str | None, Field(description="Id of the key that wrote it; null for the command line (キーの番号)")
-    ]
-    data: Annotated[
-        dict[str, Any] | None,
-        Field(description="The row after it, its parents named by their keys; null when removed (データ)"),
-    ]
-
-
-class VersionPage(BaseModel):
-    metadata: Annotated[ListMetadata, Field(description="About this page (メタデータ)")]
-    results: Annotated[list[Version], Field(description="The versions, newest first (結果)")]
-
-
-def _written(row: dict[str, Any]) -> dict[str, Any]:
-    return row if row["data"] is None else row | {"data": orjson.Fragment(row["data"])}
-
-
-HISTORY = Listing(
-    source=CHANGE,
-    columns={
-        **{name: CHANGE.c[name] for name in ("seq", "entity", "key", "op", "version", "at")},
-        "by": CHANGE.c.api_key_id,
-        "data": CHANGE.c.data,
-    },
-    sorts={"seq": CHANGE.c.seq},
-    order="-seq",
-    unique="seq",
-    finish=_written,
-)
-
-
-def _history(
-    request: Request,
-    session: Session,
-    query: PageQuery,
-    revision: Revision,
-    entity: str,
-    which: sa.ColumnElement[bool],
-) -> Response:
-    of_row = [CHANGE.c.entity == entity, which]
-    if not session.scalar(sa.select(sa.exists().where(*of_row))):
-        raise no_such_row()
-    return page(request, session, HISTORY, of_row, query, revision)
-
-
-HISTORY_TEXT = (
-    "変更履歴: its versions, newest first; also of a row that has been removed, under the id it had."
-)
-
-
-@router.get("/plans/{id}/history", response_model=VersionPage, tags=["plans"], description=HISTORY_TEXT)
-def read_plan_history(
-    request: Request,
-    id: PlanName,
-    query: Annotated[PageQuery, Query()],
-    session: Reading,
-    revision: RevisionRead,
-) -> Response:
-    which = CHANGE.c.entity_id == int(id) if id.isdigit() else CHANGE.c.key == id
-    return _history(request, session, query, revision, "plan", which)
-
-
-def _history_of(entity: str) -> Any:
-    def read_history(
-        request: Request,
-        id: RowId,
-        query: Annotated[PageQuery, Query()],
-        session: Reading,
-        revision: RevisionRead,
-    ) -> Response:
-        return _history(request, session, query, revision, entity, CHANGE.c.entity_id == id)
-
-    return read_history
-
-
-for _entity in ("section", "measure", "evaluation", "document"):
-    router.get(
-        f"/{_entity}s/{{id:digits}}/history",
-        response_model=VersionPage,
-        name=f"read_{_entity}_history",
-        tags=[f"{_entity}s"],
-        description=HISTORY_TEXT,
-    )(_history_of(_entity))

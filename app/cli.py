@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except sa.exc.IntegrityError:
         print("shinchoku: somebody wrote the same at the same moment; try again", file=sys.stderr)
         return 1
-    except sa.exc.OperationalError as error:
+    except sa.exc.DBAPIError as error:
         where = sa.make_url(settings.database_url).render_as_string(hide_password=True)
         print(f"shinchoku: the database {where} cannot be used: {error.orig}", file=sys.stderr)
         return 1
@@ -154,7 +154,7 @@ def _database(settings: Settings) -> Iterator[Database]:
     try:
         yield database
     finally:
-        database.engine.dispose()
+        database.dispose()
 
 
 @contextmanager

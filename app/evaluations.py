@@ -241,7 +241,7 @@ class InMeasure(InPlan):
             column == value for column, value in wanted if value is not None
         ]
         if self.rating is not None:
-            codes = self.rating.split(",")
+            codes = [code.strip() for code in self.rating.split(",")]
             rated = EVALUATION.c.rating.in_([code for code in codes if code != "none"])
             found.append(sa.or_(rated, EVALUATION.c.rating.is_(None)) if "none" in codes else rated)
         return found

@@ -2,14 +2,15 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
+import sqlalchemy as sa
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from app.changes import revision
 from app.kit import migrations
-from app.kit.database import Reading
+from app.kit.database import database_of
 from app.kit.errors import Unavailable
 from app.kit.http import dumps
+from app.models import FEED
 
 router = APIRouter(tags=["health"])
 
@@ -29,13 +30,14 @@ async def live() -> Response:
 
 
 @router.get("/readyz", response_model=Readiness)
-def ready(session: Reading) -> Response:
+def ready(request: Request) -> Response:
     """準備確認: the database is reachable and in the form that this version needs; else 503."""
-    if migrations.current(session) != migrations.newest():
-        raise Unavailable(
-            "データベースの移行が必要です。shinchoku migrate を実行してください。",
-            "The database is not in its newest form. Run: shinchoku migrate",
-            headers={"Retry-After": "10"},
-        )
-    body = dumps({"status": "ok", "revision": revision(session).seq})
+    with database_of(request).reading() as session:
+        if migrations.current(session) != migrations.newest():
+            raise Unavailable(
+                "データベースの移行が必要です。shinchoku migrate を実行してください。",
+                "The database is not in its newest form. Run: shinchoku migrate",
+                headers={"Retry-After": "10"},
+            )
+        body = dumps({"status": "ok", "revision": session.scalar(sa.select(FEED.c.seq))})
     return Response(body, headers={"Cache-Control": "no-store"}, media_type="application/json")

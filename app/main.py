@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 import sqlalchemy.exc
 from fastapi import Depends, FastAPI, Request, Response
@@ -11,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.gzip import GZipMiddleware
 from starlette.exceptions import HTTPException
 
-from app import changes, evaluations, health, measures, plans, sections, summaries
+from app import evaluations, feed, health, measures, plans, sections, summaries
 from app.documents import routes as documents
 from app.kit import http
 from app.kit.database import Database, busy
@@ -46,18 +47,26 @@ TAGS = [
         "description": "年度評価: what was done about a measure in a year, and how it was rated",
     },
     {"name": "documents", "description": "資料: the published files that the rows were read from"},
+    {"name": "changes", "description": "変更: the feed and the snapshot, for those who keep a copy"},
     {"name": "health", "description": "稼働状況: for those who run the service"},
 ]
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings()
-    database = Database(settings.database_url, settings.pool_size, settings.busy_timeout)
+    database = Database(
+        settings.database_url,
+        settings.pool_size,
+        settings.busy_timeout,
+        read_url=settings.read_database_url,
+        statement_timeout=settings.statement_timeout,
+    )
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        database.engine.dispose()
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        yield {"farewell": database.watch.end}
+        await database.watch.close()
+        database.dispose()
 
     app = FastAPI(
         title="Shinchoku 進捗",
@@ -83,7 +92,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         measures.router,
         evaluations.router,
         documents.router,
-        changes.router,
+        feed.router,
         health.router,
         docs.router,
     ):
@@ -97,7 +106,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         Cors,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"],
-        allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "Accept-Language"],
+        allow_headers=[
+            "Authorization",
+            "Content-Type",
+            "If-Match",
+            "If-None-Match",
+            "Accept-Language",
+            "Last-Event-ID",
+            "Shinchoku-Revision",
+        ],
         expose_headers=[
             "ETag",
             "Link",
@@ -106,6 +123,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             "Allow",
             "WWW-Authenticate",
             "Content-Disposition",
+            "Shinchoku-Revision",
         ],
         max_age=86_400,
     )

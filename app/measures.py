@@ -169,7 +169,7 @@ def _section_id(session: Session, plan: str, code: str) -> int:
 def read_measure(
     request: Request, id: RowId, session: Reading, expand: Annotated[str, EXPAND, Query()] | None = None
 ) -> Response:
-    """施策. `expand=evaluations` embeds its evaluations."""
+    """施策. `expand=evaluations` embeds its evaluations; for `If-Match`, take the `ETag` of the answer without it."""
     measure = MEASURES.one(session, id)
     if expand:
         _embed_evaluations(session, [measure])

@@ -250,6 +250,7 @@ class Plan(PlanFields, Row, table=True):
     __table_args__ = (sa.UniqueConstraint("slug"), {"sqlite_autoincrement": True})
 
     slug: str = Field(sa_type=Text)
+    origin: str | None = Field(default=None, sa_type=Text)  # the service that it is a copy from
     folded: str = Field(sa_type=Text)
 
     @staticmethod
@@ -330,19 +331,17 @@ class Change(SQLModel, table=True):
 
     __table_args__ = (
         sa.Index(None, "entity", "entity_id", "seq"),
-        sa.Index(
-            "ix_change_deleted",
-            "entity",
-            "key",
-            sqlite_where=sa.text("op = 'delete'"),
-            postgresql_where=sa.text("op = 'delete'"),
-        ),
+        sa.Index(None, "entity", "key", "seq"),
+        sa.Index(None, "plan", "seq"),
+        sa.Index(None, "municipality_code", "seq"),
     )
 
     seq: int = Field(primary_key=True, sa_type=sa.BigInteger, sa_column_kwargs={"autoincrement": False})
     entity: str = Field(sa_type=Text)
     entity_id: int = Field(sa_type=sa.BigInteger)
     key: str = Field(sa_type=Text)
+    plan: str = Field(sa_type=Text)
+    municipality_code: str = Field(sa_type=Text)
     op: str = Field(sa_type=Text)
     version: int = Field(sa_type=sa.BigInteger)
     at: datetime
@@ -351,13 +350,26 @@ class Change(SQLModel, table=True):
 
 
 class Feed(SQLModel, table=True):
-    """The revision: how many changes this database has seen, and in which life of it."""
+    """The revision: how many changes this database has seen, and in which life of it.
+
+    Of the changes up to the horizon only the last one of each key is kept.
+    """
 
     __table_args__ = (sa.CheckConstraint("id = 1", name="one_row"),)
 
     id: int = Field(primary_key=True, sa_type=sa.Integer, sa_column_kwargs={"autoincrement": False})
     epoch: str = Field(sa_type=Text)
     seq: int = Field(sa_type=sa.BigInteger)
+    horizon: int = Field(default=0, sa_type=sa.BigInteger, sa_column_kwargs={"server_default": "0"})
+
+
+class Source(SQLModel, table=True):
+    """Another Shinchoku that this database keeps a copy of: what was asked for, and how far the copy is."""
+
+    address: str = Field(primary_key=True, sa_type=Text)
+    cursor: str | None = Field(default=None, sa_type=Text)
+    revision: int | None = Field(default=None, sa_type=sa.BigInteger)
+    synced_at: datetime | None = None
 
 
 class Role(StrEnum):
@@ -399,9 +411,19 @@ def now() -> datetime:
 
 
 # The tables as SQL knows them: queries are written with these.
-PLAN, DOCUMENT, SECTION, MEASURE, EVALUATION, CHANGE, FEED, API_KEY = (
+PLAN, DOCUMENT, SECTION, MEASURE, EVALUATION, CHANGE, FEED, SOURCE, API_KEY = (
     SQLModel.metadata.tables[name]
-    for name in ("plan", "document", "section", "measure", "evaluation", "change", "feed", "api_key")
+    for name in (
+        "plan",
+        "document",
+        "section",
+        "measure",
+        "evaluation",
+        "change",
+        "feed",
+        "source",
+        "api_key",
+    )
 )
 
 # A natural key as one string, the parent's first.

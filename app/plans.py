@@ -28,6 +28,7 @@ PLANS = Listing(
         "key": PLAN_KEY,
         "slug": PLAN.c.slug,
         **{name: PLAN.c[name] for name in PlanFields.model_fields},
+        "origin": PLAN.c.origin,
         "version": PLAN.c.version,
         "created_at": PLAN.c.created_at,
         "updated_at": PLAN.c.updated_at,
@@ -49,6 +50,13 @@ class PlanPatch(Partial, PlanFields):
 
 class PlanShape(Ending, PlanFields, Heading):
     slug: Annotated[str, Field(description="Short name in addresses and keys; it never changes (識別名)")]
+    origin: Annotated[
+        str | None,
+        Field(
+            description="The service that this plan is a copy from, which alone can change it; null for one's own "
+            "(複製元)"
+        ),
+    ]
 
 
 PlanPage = page_of("Plan", PlanShape)
@@ -152,10 +160,20 @@ def read_plan(request: Request, which: PlanInPath, session: Reading) -> Response
 
 
 @router.patch("/{id}", response_model=PlanShape)
-def change_plan(held: PlanToChange, patch: PlanPatch, writer: WriterKnown, session: Writing) -> Response:
-    """計画の更新. `ratings` is replaced as a whole; a code that rows of the plan use cannot leave the scale."""
+def change_plan(held: PlanToChange, patch: PlanPatch, session: Writing) -> Response:
+    """計画の更新. `ratings` is replaced as a whole; a code that rows of the plan use cannot leave the scale. A plan
+    stays with its municipality."""
     fields = patched(PlanFields, held.row, patch)
-    writer.must_be_allowed(fields["municipality_code"])
+    if fields["municipality_code"] != held.row["municipality_code"]:
+        raise Invalid(
+            Finding(
+                Say(
+                    "計画の自治体は変更できません。別の自治体の計画は、新しい計画として登録してください。",
+                    "A plan stays with its municipality, so that copies of one lack nothing. Make a new plan instead.",
+                ),
+                pointer="/municipality_code",
+            )
+        )
     _refuse_lost_codes(session, held.row["id"], fields["ratings"])
     held.confirm()
     save(session, Plan, [{"id": held.row["id"], **fields}])

@@ -70,7 +70,7 @@ def opened(url: str) -> Iterator[Database]:
     try:
         yield database
     finally:
-        database.engine.dispose()
+        database.dispose()
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])

@@ -22,7 +22,15 @@ NOUNS = ("plans", "documents", "sections", "measures", "evaluations")
 # The log held against what anyone can read
 
 # What the API shows of a row beside what the row is: its place, and what follows from others.
-SHOWN_ONLY = {"key", "municipality_code", "measure_id", "measure_title", "fiscal_year_label", "document_id"}
+SHOWN_ONLY = {
+    "key",
+    "municipality_code",
+    "measure_id",
+    "measure_title",
+    "fiscal_year_label",
+    "document_id",
+    "origin",
+}
 
 
 def rows_by_key(client: httpx.Client, revision: int) -> dict[tuple[str, str], Any]:

@@ -496,11 +496,20 @@ def test_a_name_that_would_spoil_the_list_of_keys_is_refused(name, any_database:
         ("database_url", "shinchoku.db"),
         ("database_url", "mysql://localhost/shinchoku"),
         ("database_url", "sqlite://"),
+        ("database_url", "postgresql://localhost:port/shinchoku"),
+        ("read_database_url", "sqlite:///copy.db"),
+        ("statement_timeout", "-1"),
     ],
 )
 def test_a_setting_with_a_wrong_value_is_explained(name, value, any_database: str, refused: Refused):
     said = refused("keys", "list", **{"database_url": any_database, name: value})
     assert f"SHINCHOKU_{name.upper()}" in said
+
+
+def test_a_file_that_is_no_database_is_explained(tmp_path: Path, refused: Refused):
+    (tmp_path / "notes.db").write_text("進捗" * 1000)
+    for command in (["migrate"], ["keys", "list"]):
+        assert "file is not a database" in refused(*command, database_url=f"sqlite:///{tmp_path}/notes.db")
 
 
 def test_a_database_that_is_away_is_explained(tmp_path: Path, refused: Refused):

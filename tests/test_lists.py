@@ -21,7 +21,7 @@ Row = dict[str, Any]
 LISTS = {"/plans": 1, "/sections": 4, "/measures": 24, "/evaluations": 26, "/documents": 1}
 FIELDS = {
     "/plans": "id key slug title municipality_code municipality first_fiscal_year last_fiscal_year ratings "
-    "ratings_closed licence source_url version created_at updated_at",
+    "ratings_closed licence source_url origin version created_at updated_at",
     "/sections": "id key plan municipality_code code label title position version created_at updated_at",
     "/measures": "id key plan municipality_code section code title path position version created_at updated_at",
     "/evaluations": "id key plan municipality_code section measure_id measure_code measure_title fiscal_year "
@@ -861,7 +861,7 @@ def test_a_list_takes_the_same_few_statements_whatever_the_size_of_its_pages(
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_a_row_takes_one_statement_and_one_more_to_find_a_plan_by_its_name(path, library: Service):
+def test_a_row_takes_one_statement_beside_the_revision_and_one_more_to_find_a_plan(path, library: Service):
     with statements(library) as said:
         got(library.anyone, f"{path}/1")
-    assert len(said) == (2 if path == "/plans" else 1), said
+    assert len(said) == (3 if path == "/plans" else 2), said

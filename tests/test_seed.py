@@ -175,6 +175,7 @@ def test_the_plan_has_its_printed_title_and_nothing_that_the_source_does_not_say
         "ratings_closed": False,
         "licence": None,
         "source_url": None,
+        "origin": None,
         "version": 1,
     }
     assert got(read, f"/plans/{plan['id']}") == got(read, f"/plans/{PLAN}")

@@ -128,6 +128,7 @@ IN_FULL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "ratings_closed": True,
             "licence": "CC BY 4.0",
             "source_url": "https://example.jp/keikaku?id=1",
+            "origin": None,
         },
     ),
     "sections": (
@@ -214,6 +215,7 @@ AT_LEAST: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "ratings_closed": False,
             "licence": None,
             "source_url": None,
+            "origin": None,
         },
     ),
     "sections": (

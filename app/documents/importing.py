@@ -163,9 +163,21 @@ def _left_out(session: Session, plan: int, table: Recognised, ids: list[int]) ->
 def _plan(session: Session, table: Recognised, told: Told) -> tuple[int, Saved]:
     which = PLAN.c.slug == told.plan
     hold(session, sa.select(PLAN.c.id).where(which))
-    plan = session.scalar(sa.select(PLAN.c.id).where(which))
-    if plan is not None:
-        return plan, Saved([plan], 0, 0, 1)
+    there = session.execute(sa.select(PLAN.c.id, PLAN.c.municipality_code).where(which)).one_or_none()
+    if there is not None:
+        if told.municipality_code not in (None, there.municipality_code):
+            raise Invalid(
+                Finding(
+                    Say(
+                        f"計画 {told.plan} は自治体 {there.municipality_code} のもので、{told.municipality_code} "
+                        "のものではありません。計画名か自治体コードを確かめてください。",
+                        f"The plan {told.plan} is one of municipality {there.municipality_code} and not of "
+                        f"{told.municipality_code}. Check the plan's name or the municipality code.",
+                    ),
+                    parameter="municipality_code",
+                )
+            )
+        return there.id, Saved([there.id], 0, 0, 1)
     if told.municipality_code is None or told.municipality is None:
         raise Invalid(
             Finding(

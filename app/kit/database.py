@@ -1,6 +1,6 @@
 """The database: SQLite or PostgreSQL, one transaction a request, ended in one place before the answer leaves."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, Any
 
@@ -8,11 +8,18 @@ import anyio
 import orjson
 import sqlalchemy as sa
 from anyio.to_thread import run_sync
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
+from pydantic import BeforeValidator, Field
 from sqlalchemy import event
 from sqlmodel import Session
 
 from app.kit.errors import Unavailable
+from app.kit.numbers import LARGEST, digits
+from app.kit.watch import Watch
+
+
+class Turn(Session):
+    """A session of a request. Whoever needs to know what state it sees listens to its `after_begin`."""
 
 
 class Database:
@@ -21,33 +28,55 @@ class Database:
     A *reading* session sees one snapshot: on PostgreSQL a read-only REPEATABLE READ transaction, on SQLite a
     WAL snapshot. A *writing* session sees what is committed; on SQLite it takes the one write lock at its
     first statement, because a transaction that reads first and writes later fails instead of waiting.
+
+    With a `read_url` the requests that read go to that standby, unless it lacks what their client has seen.
     """
 
-    def __init__(self, url: str, pool_size: int, busy_timeout: float) -> None:
-        parsed = sa.make_url(url)
-        self.sqlite = parsed.get_backend_name() == "sqlite"
-        options: dict[str, Any] = {} if self.sqlite else _postgresql(busy_timeout)
-        self.engine = sa.create_engine(
-            parsed,
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=busy_timeout,
-            json_serializer=lambda value: orjson.dumps(value).decode(),
-            json_deserializer=orjson.loads,
-            **options,
-        )
+    def __init__(
+        self,
+        url: str,
+        pool_size: int,
+        busy_timeout: float,
+        *,
+        read_url: str | None = None,
+        statement_timeout: float = 0,
+    ) -> None:
+        self.sqlite = sa.make_url(url).get_backend_name() == "sqlite"
+        self._patience = busy_timeout
+        self._statement_timeout = statement_timeout
+        self._pool_size = pool_size
+        self.engine = self._engine(url)
         if self.sqlite:
-            _speak_sqlite(self.engine, busy_timeout)
             self._reads = self.engine.execution_options(writes=False)
             self._writes = self.engine.execution_options(writes=True)
         else:
-            self._reads = self.engine.execution_options(
-                isolation_level="REPEATABLE READ", postgresql_readonly=True
-            )
+            self._reads = self.engine.execution_options(**READ_ONLY)
             self._writes = self.engine.execution_options()
-        self._patience = busy_timeout
+        self._standby = self._engine(read_url).execution_options(**READ_ONLY) if read_url else None
         self._connections = anyio.CapacityLimiter(pool_size)
         self._writers = anyio.CapacityLimiter(1 if self.sqlite else pool_size)
+        # Who reads for long leaves at least half of the connections to all others.
+        self._streams = anyio.CapacityLimiter(max(1, pool_size // 2))
+        self.watch = Watch(self.engine.url)
+
+    def _engine(self, url: str) -> sa.Engine:
+        engine = sa.create_engine(
+            url,
+            pool_size=self._pool_size,
+            max_overflow=0,
+            pool_timeout=self._patience,
+            json_serializer=lambda value: orjson.dumps(value).decode(),
+            json_deserializer=orjson.loads,
+            **({} if self.sqlite else _postgresql(self._patience, self._statement_timeout)),
+        )
+        if self.sqlite:
+            _speak_sqlite(engine, self._patience)
+        return engine
+
+    def dispose(self) -> None:
+        self.engine.dispose()
+        if self._standby:
+            self._standby.dispose()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -62,17 +91,34 @@ class Database:
             session.commit()
 
     @asynccontextmanager
-    async def turn(self, *, writes: bool) -> AsyncIterator[Session]:
-        """The same for requests: they wait for their turn on the event loop and not inside a thread."""
+    async def turn(self, *, writes: bool, seen: int | None = None) -> AsyncIterator[Session]:
+        """The same for requests: they wait for their turn on the event loop and not inside a thread.
+
+        Who has `seen` a revision reads that one or a later one, from wherever it is.
+        """
         async with self._waiting(self._writers if writes else None), self._waiting(self._connections):
-            session = Session(self._writes if writes else self._reads, autoflush=False)
+            session = Turn(self._writes if writes else self._standby or self._reads, autoflush=False)
             try:
+                if seen is not None and self._standby and not writes:
+                    await run_sync(session.connection)
+                    if session.info["revision"] < seen:
+                        await run_sync(session.close)
+                        session = Turn(self._reads, autoflush=False)
                 yield session
                 if writes:
                     await run_sync(session.commit)
             finally:
                 with anyio.CancelScope(shield=True):
                     await run_sync(session.close)
+
+    async def stream(
+        self, make: Callable[[Session], Iterator[bytes]], seen: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Bytes of any number, made in a thread while they are sent, from one snapshot."""
+        async with self._waiting(self._streams), self.turn(writes=False, seen=seen) as session:
+            made = make(session)
+            while (some := await run_sync(next, made, None)) is not None:
+                yield some
 
     @asynccontextmanager
     async def _waiting(self, limiter: anyio.CapacityLimiter | None) -> AsyncIterator[None]:
@@ -91,9 +137,17 @@ class Database:
             limiter.release_on_behalf_of(holder)
 
 
-def _postgresql(busy_timeout: float) -> dict[str, Any]:
+READ_ONLY = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+
+def _postgresql(busy_timeout: float, statement_timeout: float) -> dict[str, Any]:
     # Who waits for another writer is put off in the end, as on SQLite.
-    return {"pool_pre_ping": True, "connect_args": {"options": f"-c lock_timeout={int(busy_timeout * 1000)}"}}
+    limits = {"lock_timeout": busy_timeout, "statement_timeout": statement_timeout}
+    options = " ".join(f"-c {name}={int(seconds * 1000)}" for name, seconds in limits.items())
+    return {
+        "pool_pre_ping": True,
+        "connect_args": {"options": options, "connect_timeout": max(2, int(busy_timeout))},
+    }
 
 
 def busy() -> Unavailable:
@@ -127,13 +181,38 @@ def database_of(request: Request) -> Database:
     return database
 
 
-async def _reading(request: Request) -> AsyncIterator[Session]:
-    async with database_of(request).turn(writes=False) as session:
+Seen = Annotated[
+    Annotated[int, Field(ge=0, le=LARGEST), BeforeValidator(digits)] | None,
+    Header(
+        alias="Shinchoku-Revision",
+        description="The `Shinchoku-Revision` of an answer that you have seen, such as that to your own write: "
+        "this one will not be older, whichever server answers (既読リビジョン)",
+        examples=[56],
+    ),
+]
+
+
+@asynccontextmanager
+async def turn_of(
+    request: Request, *, writes: bool = False, seen: int | None = None
+) -> AsyncIterator[Session]:
+    """The request's turn; its answer then says which revision it shows."""
+    session: Session | None = None
+    try:
+        async with database_of(request).turn(writes=writes, seen=seen) as session:
+            yield session
+    finally:
+        if session is not None and "revision" in session.info:
+            request.state.revision = session.info["revision"]
+
+
+async def _reading(request: Request, seen: Seen = None) -> AsyncIterator[Session]:
+    async with turn_of(request, seen=seen) as session:
         yield session
 
 
 async def _writing(request: Request) -> AsyncIterator[Session]:
-    async with database_of(request).turn(writes=True) as session:
+    async with turn_of(request, writes=True) as session:
         yield session
 
 

@@ -7,6 +7,7 @@ Problem
 ├── NotFound              404  no such row or address
 ├── MethodNotAllowed      405
 ├── Conflict              409  the request collides with what is there
+├── Gone                  410  a place in the log that is no longer there: begin anew
 ├── PreconditionFailed    412  somebody changed the row in the meantime
 ├── TooLarge              413
 ├── UnsupportedMedia      415
@@ -98,6 +99,11 @@ class Conflict(Problem):
     title = Say("既にあるデータと衝突します", "It collides with what is there")
 
 
+class Gone(Problem):
+    status, slug = 410, "gone"
+    title = Say("もう続きを読めません", "It cannot be continued from here any more")
+
+
 class PreconditionFailed(Problem):
     status, slug = 412, "precondition-failed"
     title = Say("別の更新が先に行われました", "Somebody changed it in the meantime")
@@ -144,8 +150,8 @@ class Unavailable(Problem):
 PROBLEMS = tuple(Problem.__subclasses__())
 
 
-def problem_response(request: Request, problem: Problem) -> Response:
-    english = prefers_english(request.headers.get("accept-language", ""))
+def problem_body(request: Request, problem: Problem) -> dict[str, Any]:
+    english = _reads_english(request)
 
     def pick(says: Say) -> str:
         return says.en if english else says.ja
@@ -171,17 +177,25 @@ def problem_response(request: Request, problem: Problem) -> Response:
             }
             for found in problem.findings
         ]
+    return body
+
+
+def problem_response(request: Request, problem: Problem) -> Response:
     return Response(
-        orjson.dumps(body),
+        orjson.dumps(problem_body(request, problem)),
         problem.status,
         {
-            "Content-Language": "en" if english else "ja",
+            "Content-Language": "en" if _reads_english(request) else "ja",
             "Vary": "Accept-Language",
             "Cache-Control": "no-store",
             **(problem.headers or {}),
         },
         "application/problem+json",
     )
+
+
+def _reads_english(request: Request) -> bool:
+    return prefers_english(request.headers.get("accept-language", ""))
 
 
 def prefers_english(accept_language: str) -> bool:

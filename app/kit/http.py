@@ -3,8 +3,9 @@
 import hashlib
 import logging
 import time
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Annotated, Any, cast
 from urllib.parse import unquote_plus
 
 import orjson
@@ -12,6 +13,7 @@ from fastapi import FastAPI, Header, Request, Response
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.params import ParamTypes
+from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.datastructures import Headers
 from starlette.routing import Match
@@ -77,6 +79,17 @@ def answer(
     return Response(body, headers={**PUBLIC, "ETag": etag, **(headers or {})}, media_type="application/json")
 
 
+class Streamed(StreamingResponse):
+    """An answer of any length. What makes it ends when the reader goes away, and does not begin for a HEAD."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(cast(AsyncGenerator[bytes], self.body_iterator)):
+            if scope.get("head"):
+                await Response(status_code=self.status_code, headers=dict(self.headers))(scope, receive, send)
+            else:
+                await super().__call__(scope, receive, send)
+
+
 def written(value: Any, *, created_at: str | None = None) -> Response:
     """The row after a write with its tag; when it was made just now, 201 and where it is."""
     body = dumps(value)
@@ -135,17 +148,15 @@ async def strict(request: Request) -> None:
         return
     if query := request.scope["query_string"]:
         _refuse_unknown(query, route)
-    if route.body_field is not None and not _is_json(request.headers.get("content-type", "")):
-        accepted = (
-            "application/merge-patch+json, application/json"
-            if request.method == "PATCH"
-            else "application/json"
-        )
-        raise UnsupportedMedia(
-            f"Content-Type を {accepted} にして JSON を送ってください。",
-            f"Send JSON with Content-Type: {accepted}.",
-            headers={"Accept-Patch" if request.method == "PATCH" else "Accept-Post": accepted},
-        )
+    if route.body_field is not None:
+        patch = request.method == "PATCH"
+        accepted = ["application/merge-patch+json", "application/json"][not patch :]
+        if _media_type(request.headers.get("content-type", "")) not in accepted:
+            raise UnsupportedMedia(
+                f"Content-Type を {' か '.join(accepted)} にして JSON を送ってください。",
+                f"Send JSON with Content-Type: {' or '.join(accepted)}.",
+                headers={"Accept-Patch" if patch else "Accept-Post": ", ".join(accepted)},
+            )
 
 
 def _refuse_unknown(query: bytes, route: APIRoute) -> None:
@@ -192,9 +203,8 @@ def parameters_of(route: APIRoute) -> frozenset[str]:
     return _parameters[route.unique_id]
 
 
-def _is_json(content_type: str) -> bool:
-    main, _, sub = content_type.partition(";")[0].strip().lower().partition("/")
-    return main == "application" and (sub == "json" or sub.endswith("+json"))
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
@@ -231,7 +241,8 @@ class Manners:
             await self.app(scope, receive, send)
             return
         head = scope["method"] == "HEAD"
-        inner: Scope = {**scope, "method": "GET"} if head else scope
+        state = scope.setdefault("state", {})
+        inner: Scope = {**scope, "method": "GET", "head": True} if head else scope
         started = False
         size = 0
 
@@ -246,6 +257,9 @@ class Manners:
         async def bare_send(message: Message) -> None:
             nonlocal started
             started = True
+            if message["type"] == "http.response.start" and "revision" in state:
+                revision = (b"shinchoku-revision", b"%d" % state["revision"])
+                message = {**message, "headers": [*message["headers"], revision]}
             if head and message["type"] == "http.response.body":
                 message = {**message, "body": b""}
             await send(message)
@@ -306,7 +320,15 @@ class Cors(CORSMiddleware):
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's, with a problem for what is not even HTTP, such as an address that is not percent-encoded."""
+    """uvicorn's, with a problem for what is not even HTTP, such as an address that is not percent-encoded.
+
+    When the server is about to stop, those who wait for something hear of it (`farewell` of the lifespan's state).
+    """
+
+    def shutdown(self) -> None:
+        if farewell := self.app_state.get("farewell"):
+            farewell()
+        super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         unread: Scope = {"type": "http", "path": "/", "query_string": b"", "headers": [], "server": None}

@@ -153,7 +153,7 @@ def page(
     if fields := getattr(query, "fields", None):
         picked = set(fields.split(","))
         results = [{name: value for name, value in row.items() if name in picked} for row in results]
-    cursor = _cursor(positions[-1], bound) if more else None
+    cursor = seal(positions[-1], bound) if more else None
     body = {
         "metadata": {
             "resultset": {"count": count, "limit": query.limit, "next": cursor},
@@ -211,24 +211,31 @@ def _bound(request: Request, query: PageQuery) -> bytes:
     return orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
 
 
-def _seal(position: bytes, bound: bytes) -> bytes:
-    return hashlib.blake2b(position, key=hashlib.blake2b(bound).digest(), digest_size=9).digest()
-
-
-def _cursor(position: Sequence[Any], bound: bytes) -> str:
+def seal(position: Any, bound: bytes) -> str:
+    """A cursor: it says where, and holds only for what it is bound to."""
     written = orjson.dumps(position, option=orjson.OPT_UTC_Z)
-    return urlsafe_b64encode(_seal(written, bound) + written).decode().rstrip("=")
+    return urlsafe_b64encode(_mark(written, bound) + written).decode().rstrip("=")
+
+
+def unseal(cursor: str, bound: bytes) -> Any:
+    """What was sealed, or ValueError."""
+    raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+    position = orjson.loads(raw[9:])
+    if cursor != seal(position, bound):
+        raise ValueError("this cursor was made for something else, or by somebody else")
+    return position
+
+
+def _mark(written: bytes, bound: bytes) -> bytes:
+    return hashlib.blake2b(written, key=hashlib.blake2b(bound).digest(), digest_size=9).digest()
 
 
 def _position(cursor: str, bound: bytes, order: Order) -> list[Any]:
     try:
-        raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         position = [
             _typed(value, column.type)
-            for value, (column, _) in zip(orjson.loads(raw[9:]), order, strict=True)
+            for value, (column, _) in zip(unseal(cursor, bound), order, strict=True)
         ]
-        if cursor != _cursor(position, bound):
-            raise ValueError
     except (ValueError, TypeError):
         raise Invalid(
             Finding(
@@ -249,7 +256,8 @@ def _typed(value: Any, of: sa.types.TypeEngine[Any]) -> Any:
         value = datetime.fromisoformat(value)
         good = value.utcoffset() == timedelta(0)
     elif wanted is int:
-        good = type(value) is int and -LARGEST <= value <= LARGEST
+        most = 2**31 - 1 if type(of) is sa.Integer else LARGEST
+        good = type(value) is int and -most <= value <= most
     else:
         good = type(value) is wanted and "\0" not in value
     if not good:

@@ -155,7 +155,8 @@ def _complete(path: str, method: str, operation: Schema) -> None:
         parameter.setdefault("description", schema.pop("description", ""))
     responses = operation["responses"]
     responses.pop("422", None)
-    for status in _statuses(path, method, operation):
+    declared = {int(status) for status in responses if int(status) >= 400}
+    for status in sorted({*_statuses(path, method, operation), *declared}):
         slug = next(problem.slug for problem in PROBLEMS if problem.status == status)
         responses[str(status)] = {"$ref": f"#/components/responses/{slug}"}
     if method == "patch":

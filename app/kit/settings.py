@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -15,6 +17,11 @@ class Settings(BaseSettings):
         default="sqlite:///shinchoku.db",
         pattern=r"^(sqlite:///[^:].*|postgresql(\+psycopg)?://.*)$",
         description="Where the data lives: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`",
+    )
+    read_database_url: str | None = Field(
+        default=None,
+        pattern=r"^postgresql(\+psycopg)?://.*$",
+        description="A standby of that PostgreSQL, which then serves what only reads",
     )
     seed: Path | None = Field(
         default=ROOT / "seed" / "fujimi-h29.txt",
@@ -32,6 +39,12 @@ class Settings(BaseSettings):
         le=60,
         description="Seconds that a request waits for a free connection or for another writer before it gets a 503",
     )
+    statement_timeout: float = Field(
+        default=30.0,
+        ge=0,
+        le=3600,
+        description="Seconds that PostgreSQL may take for one statement of a request before it gets a 503; 0 for any",
+    )
     max_body_bytes: int = Field(
         default=2_000_000, ge=1_000, description="Largest request body in bytes; a larger one gets a 413"
     )
@@ -42,3 +55,12 @@ class Settings(BaseSettings):
     log_level: str = Field(
         default="info", pattern="^(debug|info|warning|error)$", description="Least level of what is logged"
     )
+
+    @field_validator("database_url", "read_database_url")
+    @classmethod
+    def can_be_read(cls, address: str | None) -> str | None:
+        try:
+            make_url(address or "sqlite://")
+        except (ArgumentError, ValueError):
+            raise ValueError("this is not the address of a database") from None
+        return address

@@ -1,0 +1,491 @@
+"""The changes of this database for those who keep a copy: /changes, /changes/digest, /snapshot.jsonl, and histories.
+
+The promise, in one sentence: who applies a snapshot and then every page of changes from its cursor on has the
+rows of this database, and can prove it.
+
+Pages join without a gap: each tells the revision that it begins `after` and the one that it goes `through`, and
+holds every change between the two that fits its filters. A cursor belongs to one life of one database (the epoch)
+and to its filters.
+"""
+
+import hashlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+from typing import Annotated, Any, Literal, NamedTuple
+
+import orjson
+import sqlalchemy as sa
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BaseModel, BeforeValidator, Field
+from sqlmodel import Session
+
+from app.changes import ENTITIES, SOFTWARE, Revision, RevisionRead, revision
+from app.kit.database import Reading, Seen, database_of, turn_of
+from app.kit.errors import Conflict, Finding, Gone, Invalid, Problem, Say, problem_body
+from app.kit.http import PUBLIC, Streamed, answer, dumps, unless_known
+from app.kit.listing import Listing, PageQuery, no_such_row, page, seal, unseal
+from app.kit.numbers import digits
+from app.models import CHANGE, FEED
+from app.shapes import InPlan, ListMetadata, PlanName, Resultset, RowId
+
+router = APIRouter()
+
+LONGEST_WAIT = 30  # seconds: proxies give up on silence after a minute
+HEARTBEAT = 15  # seconds of silence after which a stream says that it is alive
+CHUNK = 1_000  # rows that a snapshot makes at a time
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The feed
+
+
+class Change(BaseModel):
+    seq: Annotated[int, Field(ge=1, description="Number of the change in this database (変更番号)")]
+    entity: Annotated[str, Field(description="Which noun (種類)", examples=["evaluation"])]
+    key: Annotated[
+        str, Field(description="Natural key (自然キー)", examples=["fujimi-yumetsunagu/4-2-1/2017/3"])
+    ]
+    op: Annotated[Literal["create", "update", "delete"], Field(description="What happened (操作)")]
+    version: Annotated[int, Field(ge=1, description="The row's version after it (版)")]
+    at: Annotated[
+        datetime, Field(description="When, UTC. The order is that of `seq`, not of the clock (日時)")
+    ]
+    data: Annotated[
+        dict[str, Any] | None,
+        Field(description="The row after it, its parents named by their keys; null when removed (データ)"),
+    ]
+
+
+class ChangesMetadata(BaseModel):
+    resultset: Annotated[
+        Resultset,
+        Field(
+            description="`count` is how many changes follow `after`; `next` is always a cursor (結果の範囲)"
+        ),
+    ]
+    more: Annotated[bool, Field(description="Whether more is there already: ask again at once (続きの有無)")]
+    epoch: Annotated[str, Field(description="Which life of which database this is (世代)")]
+    after: Annotated[int, Field(ge=0, description="The revision that this page follows (開始位置)")]
+    through: Annotated[
+        int,
+        Field(
+            ge=0, description="The revision that this page goes through: the next one's `after` (終了位置)"
+        ),
+    ]
+    revision: Annotated[int, Field(ge=0, description="The state of the database (リビジョン)")]
+
+
+class ChangePage(BaseModel):
+    metadata: Annotated[ChangesMetadata, Field(description="About this page (メタデータ)")]
+    results: Annotated[list[Change], Field(description="The changes, oldest first (結果)")]
+
+
+Cursor = Annotated[
+    str,
+    Field(
+        max_length=200,
+        description="Where to read on: `next` of the page before, or the `cursor` of a snapshot; from the very "
+        "beginning when left out (続きの位置)",
+    ),
+]
+
+
+class FeedQuery(InPlan):
+    after: Cursor | None = None
+    limit: Annotated[
+        int, Field(ge=1, le=1000, description="Changes a page, 1 to 1000 (件数)"), BeforeValidator(digits)
+    ] = 100
+    wait: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=LONGEST_WAIT,
+            description=f"Seconds to wait for a change when there is none yet, 0 to {LONGEST_WAIT} (待ち時間)",
+        ),
+        BeforeValidator(digits),
+    ] = 0
+
+
+class Page(NamedTuple):
+    """Every change that fits the filters between two revisions."""
+
+    stand: Revision
+    after: int
+    through: int
+    matching: int
+    changes: list[dict[str, Any]]
+
+
+def _bound(query: InPlan) -> bytes:
+    """What a cursor is bound to besides its database."""
+    return dumps(["changes", query.municipality, query.plan])
+
+
+def cursor_of(stand: Revision, seq: int, query: InPlan) -> str:
+    return seal([stand.epoch, seq], _bound(query))
+
+
+def _start(session: Session, query: FeedQuery, stand: Revision) -> int:
+    """The revision that the reader has seen."""
+    seq = 0
+    if query.after is not None:
+        try:
+            epoch, seq = unseal(query.after, _bound(query))
+            if not (isinstance(epoch, str) and type(seq) is int and seq >= 0):
+                raise ValueError
+        except (ValueError, TypeError):
+            raise Invalid(
+                Finding(
+                    Say(
+                        "after には、同じ条件で得た next か cursor をそのまま渡してください。",
+                        "Pass the `next` or `cursor` that you got with the same filters, unchanged.",
+                    ),
+                    parameter="after",
+                )
+            ) from None
+        if epoch != stand.epoch:
+            raise Gone(
+                "データベースが復元または交換されたため、続きを読めません。/snapshot.jsonl から始めてください。",
+                "This database was restored or replaced since. Begin anew with /snapshot.jsonl.",
+            )
+        if seq > stand.seq:
+            raise Conflict(
+                f"この位置 ({seq}) は最新のリビジョン ({stand.seq}) より先です。/snapshot.jsonl から始めてください。",
+                f"This place ({seq}) is ahead of the newest revision ({stand.seq}). Begin anew with /snapshot.jsonl.",
+            )
+    if seq < (session.scalar(sa.select(FEED.c.horizon)) or 0):
+        raise Gone(
+            "古い変更は整理されたため、ここからは読めません。/snapshot.jsonl から始めてください。",
+            "The changes from here on are no longer kept. Begin with /snapshot.jsonl.",
+        )
+    return seq
+
+
+def _page(session: Session, query: FeedQuery) -> Page:
+    stand = revision(session)
+    after = _start(session, query, stand)
+    wanted = [CHANGE.c.seq > after]
+    if query.municipality:
+        wanted.append(CHANGE.c.municipality_code == query.municipality)
+    if query.plan:
+        wanted.append(CHANGE.c.plan == query.plan)
+    if len(wanted) == 1:
+        count = stand.seq - after  # no number is left out
+    else:
+        count = session.scalar(sa.select(sa.func.count()).select_from(CHANGE).where(*wanted)) or 0
+    columns = (CHANGE.c[name] for name in Change.model_fields)
+    statement = sa.select(*columns).where(*wanted).order_by(CHANGE.c.seq).limit(query.limit)
+    changes = [_written(dict(row)) for row in session.execute(statement).mappings()]
+    through = stand.seq if len(changes) == count else changes[-1]["seq"]
+    return Page(stand, after, through, count, changes)
+
+
+def _written(row: dict[str, Any]) -> dict[str, Any]:
+    return row if row["data"] is None else row | {"data": orjson.Fragment(row["data"])}
+
+
+@router.get(
+    "/changes",
+    response_model=ChangePage,
+    tags=["changes"],
+    responses={
+        200: {
+            "content": {
+                "text/event-stream": {
+                    "schema": {"type": "string", "description": "With `Accept: text/event-stream`: for ever"}
+                }
+            }
+        },
+        409: {},
+        410: {},
+    },
+)
+async def list_changes(
+    request: Request,
+    query: Annotated[FeedQuery, Query()],
+    seen: Seen = None,
+    last_event_id: Annotated[
+        str | None,
+        Header(max_length=200, description="Of an event stream that is taken up again: instead of `after`"),
+    ] = None,
+) -> Response:
+    """変更の一覧: every change in order, oldest first; the feed that copies follow.
+
+    `next` is always a cursor: ask again with it, at once while `more` is true. `wait` holds the answer until
+    there is a change. The first page begins `after` revision 0, each further one where the last went `through`;
+    between the two nothing that fits the filters is left out, and without filters the numbers have no gap.
+
+    A cursor that is too old, or of a database that was restored or replaced since, is answered 410, one that is
+    ahead of this database 409: begin anew with `/snapshot.jsonl`.
+
+    With `Accept: text/event-stream` the changes come as events (`id` is the cursor, `data` the change) as long as
+    the reader listens; browsers take it up again by themselves.
+    """
+    if "text/event-stream" in request.headers.get("accept", ""):
+        query.after = last_event_id or query.after
+        return await _event_stream(request, query, seen)
+    database = database_of(request)
+    end = time.monotonic() + query.wait
+    async with database.watch.bell() as bell:
+        while True:
+            bell.clear()
+            async with turn_of(request, seen=seen) as session:
+                page = await run_sync(_page, session, query)
+            left = end - time.monotonic()
+            if page.changes or left <= 0 or database.watch.ended:
+                break
+            await bell.rings(left)
+            seen = max(seen or 0, page.stand.seq)
+    return _answered(request, query, page)
+
+
+def _answered(request: Request, query: FeedQuery, page: Page) -> Response:
+    body = {
+        "metadata": {
+            "resultset": {
+                "count": page.matching,
+                "limit": query.limit,
+                "next": cursor_of(page.stand, page.through, query),
+            },
+            "more": page.through < page.stand.seq,
+            "epoch": page.stand.epoch,
+            "after": page.after,
+            "through": page.through,
+            "revision": page.stand.seq,
+        },
+        "results": page.changes,
+    }
+    return answer(request, body, etag=page.stand.etag)
+
+
+async def _event_stream(request: Request, query: FeedQuery, seen: int | None) -> Response:
+    """Whatever is wrong with the request is answered before the stream begins."""
+    database = database_of(request)
+    async with turn_of(request, seen=seen) as session:
+        first = await run_sync(_page, session, query)
+
+    async def events() -> AsyncIterator[bytes]:
+        page = first
+        yield b"retry: 3000\n\n"
+        async with database.watch.bell() as bell:
+            while True:
+                bell.clear()
+                for change in page.changes:
+                    yield _event("change", change, cursor_of(page.stand, change["seq"], query))
+                query.after = cursor_of(page.stand, page.through, query)
+                if page.through == page.stand.seq:
+                    if database.watch.ended:
+                        return
+                    await bell.rings(HEARTBEAT)
+                    if not bell.is_set():
+                        yield b": still here\n\n"
+                try:
+                    async with database.turn(writes=False) as session:
+                        page = await run_sync(_page, session, query)
+                except Problem as problem:
+                    yield _event("problem", problem_body(request, problem))
+                    return
+
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return Streamed(events(), headers=headers, media_type="text/event-stream")
+
+
+def _event(kind: str, data: Any, id: str | None = None) -> bytes:
+    named = f"id: {id}\n".encode() if id else b""
+    return named + f"event: {kind}\n".encode() + b"data: " + dumps(data) + b"\n\n"
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Everything at once
+
+
+class Digest(BaseModel):
+    count: Annotated[int, Field(ge=0, description="How many rows there are, of all kinds (行数)")]
+    digest: Annotated[
+        str,
+        Field(
+            description="SHA-256, in hexadecimal, of one line for each row, sorted by code points and each ended by "
+            "a newline: entity, key and version with a space between (ダイジェスト)"
+        ),
+    ]
+    epoch: Annotated[str, Field(description="Which life of which database this is (世代)")]
+    revision: Annotated[int, Field(ge=0, description="The state that it proves (リビジョン)")]
+
+
+@router.get("/changes/digest", response_model=Digest, tags=["changes"])
+def read_changes_digest(
+    request: Request, query: Annotated[InPlan, Query()], session: Reading, revision: RevisionRead
+) -> Response:
+    """一致の確認: one hash over the key and version of every row. A copy with the same one is equal."""
+    unless_known(request, revision.etag)
+    count, digest = digest_of(session, query.conditions())
+    told = {"count": count, "digest": digest, "epoch": revision.epoch, "revision": revision.seq}
+    return answer(request, told, etag=revision.etag)
+
+
+def digest_of(session: Session, conditions: list[sa.ColumnElement[bool]]) -> tuple[int, str]:
+    """How many rows there are, and the hash that proves them."""
+    count, whole = 0, hashlib.sha256()
+    for name, entity in sorted(ENTITIES.items()):
+        key, version = entity.record.selected_columns["_key"], entity.table.c.version
+        rows = entity.record.with_only_columns(key, version).where(*conditions).order_by(key)
+        for some in session.execute(rows.execution_options(yield_per=CHUNK)).partitions():
+            count += len(some)
+            whole.update("".join(f"{name} {key} {version}\n" for key, version in some).encode())
+    return count, whole.hexdigest()
+
+
+@router.get(
+    "/snapshot.jsonl",
+    response_class=Response,
+    tags=["changes"],
+    responses={
+        200: {
+            "description": "One JSON object a line",
+            "content": {"application/jsonl": {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def read_snapshot(request: Request, query: Annotated[InPlan, Query()], seen: Seen = None) -> Response:
+    """全データ: one consistent picture of everything, and the cursor from which `/changes` goes on.
+
+    The first line is `{"entity": "snapshot", "cursor", "epoch", "revision", "rows"}`, each further one
+    `{"entity", "key", "version", "data"}`, parents before children. With filters the cursor is one for the same
+    filters. An answer that ends before its `rows` is broken off.
+    """
+    async with turn_of(request, seen=seen) as session:
+        stand = await run_sync(revision, session)
+        unless_known(request, _tag_of_snapshot(stand))
+
+    lines = database_of(request).stream(lambda session: _lines(session, query), stand.seq)
+    first = await anext(lines)  # what goes wrong before it is still a problem with a status
+    told = orjson.loads(first)
+    request.state.revision = told["revision"]
+
+    async def all_lines() -> AsyncIterator[bytes]:
+        yield first
+        async for some in lines:
+            yield some
+
+    stand = Revision(told["epoch"], told["revision"])
+    headers = {
+        **PUBLIC,
+        "ETag": _tag_of_snapshot(stand),
+        "Content-Disposition": f'attachment; filename="shinchoku-{stand.seq}.jsonl"',
+    }
+    return Streamed(all_lines(), headers=headers, media_type="application/jsonl")
+
+
+def _tag_of_snapshot(stand: Revision) -> str:
+    return f'"{stand.epoch[:8]}-{stand.seq}-{SOFTWARE}-jsonl"'
+
+
+def _lines(session: Session, query: InPlan) -> Iterator[bytes]:
+    stand = revision(session)
+    conditions = query.conditions()
+    rows = sum(
+        session.scalar(entity.record.with_only_columns(sa.func.count()).where(*conditions)) or 0
+        for entity in ENTITIES.values()
+    )
+    head = {
+        "entity": "snapshot",
+        "cursor": cursor_of(stand, stand.seq, query),
+        "epoch": stand.epoch,
+        "revision": stand.seq,
+        "rows": rows,
+    }
+    yield dumps(head) + b"\n"
+    for name, entity in ENTITIES.items():
+        records = entity.record.where(*conditions).order_by(entity.table.c.id)
+        for some in session.execute(records.execution_options(yield_per=CHUNK)).mappings().partitions():
+            yield b"".join(_line(name, dict(record)) for record in some)
+
+
+def _line(entity: str, data: dict[str, Any]) -> bytes:
+    key, _, _ = (data.pop(name) for name in ("_key", "_plan", "_municipality_code"))
+    return dumps({"entity": entity, "key": key, "version": data["version"], "data": data}) + b"\n"
+
+
+# ---------------------------------------------------------------------------------------------------------
+# History
+
+
+class Version(Change):
+    by: Annotated[
+        str | None, Field(description="Id of the key that wrote it; null for the command line (キーの番号)")
+    ]
+
+
+class VersionPage(BaseModel):
+    metadata: Annotated[ListMetadata, Field(description="About this page (メタデータ)")]
+    results: Annotated[list[Version], Field(description="The versions, newest first (結果)")]
+
+
+HISTORY = Listing(
+    source=CHANGE,
+    columns={
+        **{name: CHANGE.c[name] for name in ("seq", "entity", "key", "op", "version", "at")},
+        "by": CHANGE.c.api_key_id,
+        "data": CHANGE.c.data,
+    },
+    sorts={"seq": CHANGE.c.seq},
+    order="-seq",
+    unique="seq",
+    finish=_written,
+)
+
+
+def _history(
+    request: Request,
+    session: Session,
+    query: PageQuery,
+    revision: Revision,
+    entity: str,
+    which: sa.ColumnElement[bool],
+) -> Response:
+    of_row = [CHANGE.c.entity == entity, which]
+    if not session.scalar(sa.select(sa.exists().where(*of_row))):
+        raise no_such_row()
+    return page(request, session, HISTORY, of_row, query, revision)
+
+
+HISTORY_TEXT = (
+    "変更履歴: its versions, newest first; also of a row that has been removed, under the id it had."
+)
+
+
+@router.get("/plans/{id}/history", response_model=VersionPage, tags=["plans"], description=HISTORY_TEXT)
+def read_plan_history(
+    request: Request,
+    id: PlanName,
+    query: Annotated[PageQuery, Query()],
+    session: Reading,
+    revision: RevisionRead,
+) -> Response:
+    which = CHANGE.c.entity_id == int(id) if id.isdigit() else CHANGE.c.key == id
+    return _history(request, session, query, revision, "plan", which)
+
+
+def _history_of(entity: str) -> Any:
+    def read_history(
+        request: Request,
+        id: RowId,
+        query: Annotated[PageQuery, Query()],
+        session: Reading,
+        revision: RevisionRead,
+    ) -> Response:
+        return _history(request, session, query, revision, entity, CHANGE.c.entity_id == id)
+
+    return read_history
+
+
+for _entity in ("section", "measure", "evaluation", "document"):
+    router.get(
+        f"/{_entity}s/{{id:digits}}/history",
+        response_model=VersionPage,
+        name=f"read_{_entity}_history",
+        tags=[f"{_entity}s"],
+        description=HISTORY_TEXT,
+    )(_history_of(_entity))
