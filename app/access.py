@@ -43,6 +43,11 @@ def writer(
 ) -> Writer:
     """The holder of the request's key, or 401."""
     key = credentials and keys.read(credentials.credentials)
+    if not key and credentials:
+        raise _unauthorized(
+            "送られた Authorization はキーの形をしていません。発行時に表示された shk_… をそのまま付けてください。",
+            "What Authorization carries is not a key. Send it as it was shown when it was made: Bearer shk_…",
+        )
     if not key:
         raise _unauthorized(
             "Authorization: Bearer shk_… の形でキーを付けてください。",

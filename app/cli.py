@@ -3,6 +3,7 @@
 import argparse
 import logging.config
 import os
+import socket
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -160,9 +161,15 @@ def _database(settings: Settings) -> Iterator[Database]:
 @contextmanager
 def _migrated(settings: Settings) -> Iterator[Database]:
     with _database(settings) as database:
+        where = database.engine.url.render_as_string(hide_password=True)
+        if database.sqlite and not Path(str(database.engine.url.database)).exists():
+            raise Stop(
+                f"there is no database at {where}, seen from {Path.cwd()}; "
+                "go to its folder, set SHINCHOKU_DATABASE_URL, or make it with: shinchoku migrate"
+            )
         with database.reading() as session:
             if migrations.current(session) != migrations.newest():
-                raise Stop("the database is not in its newest form; run: shinchoku migrate")
+                raise Stop(f"the database {where} is not in its newest form; run: shinchoku migrate")
         yield database
 
 
@@ -170,6 +177,7 @@ def _migrated(settings: Settings) -> Iterator[Database]:
 
 
 def _serve(options: argparse.Namespace, settings: Settings) -> None:
+    _refuse_taken_port(options.host, options.port)
     logging.config.dictConfig(logs.configuration(settings.log_level))
     with _migrated(settings) as database, database.writing() as session:
         # A database that has seen a change is not empty, even if all was removed again.
@@ -191,6 +199,19 @@ def _serve(options: argparse.Namespace, settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=30,
     )
+
+
+def _refuse_taken_port(host: str, port: int) -> None:
+    """The server below would say so too, but only after it has said that it is ready."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+    except OSError as error:
+        raise Stop(
+            f"{host}:{port} cannot be used: {error.strerror}; take another with --port (or make run PORT=8001)"
+        ) from None
 
 
 def _migrate(options: argparse.Namespace, settings: Settings) -> None:
@@ -233,7 +254,12 @@ def _told(file: Path, given: dict[str, str]) -> Told:
     """What the document does not say: from the command line, else from the .toml beside it."""
     notes = file.with_suffix(".toml")
     try:
-        return Told.model_validate(beside(file) | given)
+        noted = beside(file)
+        if "plan" in noted and given.get("plan", noted["plan"]) != noted["plan"]:
+            raise Stop(
+                f"{notes} is for the plan {noted['plan']}, and --plan says {given['plan']}: change one of them"
+            )
+        return Told.model_validate(noted | given)
     except ValidationError as error:
         wrong = "; ".join(f"{found['loc'][0]}: {found['msg']}" for found in error.errors())
         raise Stop(f"{wrong} (tell it with --plan and so on, or in {notes.name} beside the file)") from None

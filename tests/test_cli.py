@@ -196,7 +196,7 @@ def address_of(service: Service) -> str:
 def test_a_new_database_is_migrated_served_and_seeded_once(empty: str):
     early = shinchoku("serve", "--port", str(free_port()), database_url=empty)
     assert (early.returncode, early.stdout) == (1, "")
-    assert early.stderr.endswith("run: shinchoku migrate\n")
+    assert early.stderr.endswith(": shinchoku migrate\n")
     assert early.stderr.count("\n") == 1
     migrated = shinchoku("migrate", database_url=empty)
     assert (migrated.returncode, migrated.stderr) == (0, "")
@@ -288,7 +288,7 @@ def test_a_port_that_is_taken_is_explained(any_database: str):
         taken.listen()
         answer = shinchoku("serve", "--port", str(taken.getsockname()[1]), database_url=any_database, seed="")
     assert answer.returncode != 0
-    assert "address already in use" in answer.stderr
+    assert "Address already in use; take another with --port" in answer.stderr
     assert "Traceback" not in answer.stderr
 
 
@@ -301,6 +301,18 @@ def test_what_is_no_port_is_refused(port, any_database: str):
 
 # ---------------------------------------------------------------------------------------------------------
 # import
+
+
+def test_notes_of_another_plan_and_of_another_municipality_are_refused(
+    any_database: str, document: Path, refused: Refused
+):
+    said = refused("import", str(document), "--plan", "fujimi", database_url=any_database)
+    assert "is for the plan fujimi-yumetsunagu" in said
+    migrated = ["import", str(document), "--municipality-code", "131016", "--municipality", "千代田区"]
+    with opened(any_database) as database:
+        migrations.upgrade(database)
+    assert shinchoku("import", str(document), database_url=any_database).returncode == 0
+    assert "131016" in refused(*migrated, database_url=any_database)
 
 
 @pytest.fixture
@@ -515,7 +527,7 @@ def test_a_file_that_is_no_database_is_explained(tmp_path: Path, refused: Refuse
 def test_a_database_that_is_away_is_explained(tmp_path: Path, refused: Refused):
     for url in (f"sqlite:///{tmp_path}/no/such/folder.db", f"postgresql://postgres@/nothing?host={tmp_path}"):
         said = refused("keys", "list", database_url=url)
-        assert "cannot be used" in said
+        assert "cannot be used" in said or "there is no database" in said
         assert url.rpartition("/")[2] in said
 
 

@@ -335,8 +335,12 @@ class Protocol(HttpToolsProtocol):
         answer = problem_response(
             Request(unread),
             Malformed(
-                "HTTP として読み取れません。アドレスの日本語や空白はパーセントエンコードしてください。",
-                "This is not HTTP. Percent-encode what is not ASCII in an address, and spaces.",
+                # In both languages: what was sent cannot be asked for its own.
+                *[
+                    "HTTP として読み取れません。アドレスの日本語や空白はパーセントエンコードしてください。 "
+                    "This is not HTTP. Percent-encode what is not ASCII in an address, and spaces."
+                ]
+                * 2,
                 headers={"Connection": "close"},
             ),
         )

@@ -1,5 +1,6 @@
 """Every setting of the service, from the environment (SHINCHOKU_…), with its meaning."""
 
+import re
 from pathlib import Path
 
 from pydantic import Field, field_validator
@@ -15,12 +16,10 @@ class Settings(BaseSettings):
 
     database_url: str = Field(
         default="sqlite:///shinchoku.db",
-        pattern=r"^(sqlite:///[^:].*|postgresql(\+psycopg)?://.*)$",
         description="Where the data lives: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`",
     )
     read_database_url: str | None = Field(
         default=None,
-        pattern=r"^postgresql(\+psycopg)?://.*$",
         description="A standby of that PostgreSQL, which then serves what only reads",
     )
     seed: Path | None = Field(
@@ -56,11 +55,24 @@ class Settings(BaseSettings):
         default="info", pattern="^(debug|info|warning|error)$", description="Least level of what is logged"
     )
 
-    @field_validator("database_url", "read_database_url")
+    @field_validator("database_url")
     @classmethod
-    def can_be_read(cls, address: str | None) -> str | None:
-        try:
-            make_url(address or "sqlite://")
-        except (ArgumentError, ValueError):
-            raise ValueError("this is not the address of a database") from None
+    def names_a_database(cls, address: str) -> str:
+        if not re.match(r"sqlite:///[^:]|postgresql(\+psycopg)?://", address) or not _readable(address):
+            raise ValueError("write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME")
         return address
+
+    @field_validator("read_database_url")
+    @classmethod
+    def names_a_standby(cls, address: str | None) -> str | None:
+        if address and not (re.match(r"postgresql(\+psycopg)?://", address) and _readable(address)):
+            raise ValueError("write postgresql://USER:PASSWORD@HOST/NAME")
+        return address
+
+
+def _readable(address: str) -> bool:
+    try:
+        make_url(address)
+    except (ArgumentError, ValueError):
+        return False
+    return True
