@@ -3,6 +3,7 @@
 import argparse
 import logging.config
 import os
+import re
 import socket
 import sys
 import tomllib
@@ -26,6 +27,7 @@ from app.kit.database import Database
 from app.kit.errors import Problem
 from app.kit.http import Protocol
 from app.kit.settings import Settings
+from app.mirror import Collision, Mirror, Source, Unanswered
 from app.models import API_KEY, FEED, Role, now
 
 log = logging.getLogger("shinchoku")
@@ -102,6 +104,12 @@ def _parser() -> argparse.ArgumentParser:
     importing.add_argument("--municipality", help="its name")
     importing.add_argument("--encoding", help="when it is not recognised, such as cp932")
     importing.set_defaults(run=_import)
+
+    mirror = commands.add_parser("mirror", help="keep a copy of another Shinchoku here, for ever")
+    mirror.add_argument("url", help="its address, such as https://shinchoku.example.jp")
+    mirror.add_argument("--municipality", help="municipality code: copy its plans only")
+    mirror.add_argument("--once", action="store_true", help="end when the copy is equal")
+    mirror.set_defaults(run=_mirror)
 
     about_keys = commands.add_parser("keys", help="who may write").add_subparsers(
         required=True, metavar="COMMAND"
@@ -292,16 +300,37 @@ def beside(file: Path) -> dict[str, Any]:
     return tomllib.loads(notes.read_text("utf-8")) if notes.exists() else {}
 
 
+def _mirror(options: argparse.Namespace, settings: Settings) -> None:
+    if not re.fullmatch(r"https?://[^\s/?#@]+[^\s?#@]*", options.url):
+        raise Stop(
+            f"{options.url} is not the address of a service: write it like https://shinchoku.example.jp"
+        )
+    source = Source(options.url.rstrip("/"), _municipality_code(options.municipality))
+    with _migrated(settings) as database, Mirror(database, source, _say) as mirror:
+        try:
+            mirror.once() if options.once else mirror.for_ever()
+        except (Unanswered, Collision) as reason:
+            raise Stop(f"{source.address}: {reason}") from None
+        except KeyboardInterrupt:
+            raise Stop("ended; the copy goes on from here next time") from None
+
+
 # ---------------------------------------------------------------------------------------------------------
 
 
+def _say(words: str) -> None:
+    print(words, flush=True)
+
+
+def _municipality_code(text: str | None) -> str | None:
+    try:
+        return text and municipalities.complete(text)
+    except PydanticCustomError as error:
+        raise Stop(error.message()) from None
+
+
 def _create_key(options: argparse.Namespace, settings: Settings) -> None:
-    code = None
-    if options.municipality:
-        try:
-            code = municipalities.complete(options.municipality)
-        except PydanticCustomError as error:
-            raise Stop(error.message()) from None
+    code = _municipality_code(options.municipality)
     if options.role == Role.ADMIN and code is not None:
         raise Stop("an admin writes everywhere: leave --municipality out, or make an editor")
     if options.role == Role.EDITOR and code is None:

@@ -10,7 +10,7 @@ and to its filters.
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -331,9 +331,10 @@ def digest_of(session: Session, conditions: list[sa.ColumnElement[bool]]) -> tup
     for name, entity in sorted(ENTITIES.items()):
         key, version = entity.record.selected_columns["_key"], entity.table.c.version
         rows = entity.record.with_only_columns(key, version).where(*conditions).order_by(key)
-        for some in session.execute(rows.execution_options(yield_per=CHUNK)).partitions():
-            count += len(some)
-            whole.update("".join(f"{name} {key} {version}\n" for key, version in some).encode())
+        with session.execute(rows.execution_options(yield_per=CHUNK)) as found:
+            for some in found.partitions():
+                count += len(some)
+                whole.update("".join(f"{name} {key} {version}\n" for key, version in some).encode())
     return count, whole.hexdigest()
 
 
@@ -382,7 +383,7 @@ def _tag_of_snapshot(stand: Revision) -> str:
     return f'"{stand.epoch[:8]}-{stand.seq}-{SOFTWARE}-jsonl"'
 
 
-def _lines(session: Session, query: InPlan) -> Iterator[bytes]:
+def _lines(session: Session, query: InPlan) -> Generator[bytes]:
     stand = revision(session)
     conditions = query.conditions()
     rows = sum(
@@ -399,8 +400,9 @@ def _lines(session: Session, query: InPlan) -> Iterator[bytes]:
     yield dumps(head) + b"\n"
     for name, entity in ENTITIES.items():
         records = entity.record.where(*conditions).order_by(entity.table.c.id)
-        for some in session.execute(records.execution_options(yield_per=CHUNK)).mappings().partitions():
-            yield b"".join(_line(name, dict(record)) for record in some)
+        with session.execute(records.execution_options(yield_per=CHUNK)) as found:
+            for some in found.mappings().partitions():
+                yield b"".join(_line(name, dict(record)) for record in some)
 
 
 def _line(entity: str, data: dict[str, Any]) -> bytes:

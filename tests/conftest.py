@@ -118,11 +118,11 @@ class Service:
 
 
 @contextmanager
-def running(url: str, **settings: Any) -> Iterator[Service]:
+def running(url: str, port: int = 0, **settings: Any) -> Iterator[Service]:
     """The service on a port of its own, in a thread."""
     app = create_app(Settings(database_url=url, **settings))
     server = uvicorn.Server(
-        uvicorn.Config(app, port=0, http=Protocol, log_config=None, access_log=False, lifespan="on")
+        uvicorn.Config(app, port=port, http=Protocol, log_config=None, access_log=False, lifespan="on")
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

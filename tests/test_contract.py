@@ -19,7 +19,7 @@ from schemathesis.core.failures import AcceptedNegativeData, Failure
 from schemathesis.openapi.checks import RejectedPositiveData, UseAfterFree
 
 from app.kit.settings import ROOT
-from tests.conftest import Service
+from tests.conftest import KAWAGOE, Service
 
 COMMITTED = ROOT / "docs" / "openapi.json"
 CASES = int(os.environ.get("SHINCHOKU_CASES", "1000"))
@@ -192,7 +192,7 @@ path = "{report}"
 
 [dictionaries]
 plan = {{ values = ["fujimi-yumetsunagu"] }}
-plans = {{ values = ["fujimi-yumetsunagu", "1", "2", "rei-kodomo"] }}
+plans = {{ values = ["fujimi-yumetsunagu", "1", "2", "kieru", "rei-kodomo"] }}
 section = {{ values = ["1", "2", "3", "4"] }}
 measure = {{ values = ["1-1-1", "2-1-2", "3-2-1", "4-2-1"] }}
 id = {{ values = [1, 2, 3, 4, 12, 23, 24, 25, 26] }}
@@ -300,6 +300,9 @@ def has_wrong_check_digit(code: Any) -> bool:
 
 
 def test_a_thousand_requests_made_from_the_text_are_answered_as_it_says(town: Service, tmp_path: Path):
+    passing = {"slug": "kieru", "title": "計画", "municipality_code": KAWAGOE, "municipality": "川越市"}
+    with town.holder(town.key("admin")) as admin:  # a plan that may go, and come back
+        assert admin.post("/plans", json=passing).status_code == 201
     report = tmp_path / "report.json"
     settings = tmp_path / "schemathesis.toml"
     # Of the four phases coverage has its own size; the others make about 50 requests for each example.
@@ -340,4 +343,4 @@ def test_a_thousand_requests_made_from_the_text_are_answered_as_it_says(town: Se
         for operation, phases in told["valid_rates"].items()
     }
     assert len(served) == told["operations"]["total"]
-    assert all(served.values()), served
+    assert [operation for operation, times in served.items() if not times] == []

@@ -208,10 +208,10 @@ def test_a_cursor_from_the_future_is_refused(town: Service, admin: httpx.Client)
     admin.patch("/sections/1", json={"title": "題"}, headers=ANY)
     cursor = end_of(town.anyone)
     with town.database.writing() as session:
-        session.execute(sa.delete(CHANGE).where(CHANGE.c.seq == 57))
-        session.execute(sa.update(FEED).values(seq=56))
+        session.execute(sa.delete(CHANGE).where(CHANGE.c.seq > 50))
+        session.execute(sa.update(FEED).values(seq=50))
     assert refusal(town.anyone, cursor) == (409, "conflict")
-    assert got(town.anyone, "/changes", after=before)["results"] == []
+    assert refusal(town.anyone, before) == (409, "conflict")
 
 
 def test_who_comes_too_late_is_told_so(town: Service):
@@ -370,7 +370,7 @@ def test_the_client_of_the_readme_keeps_a_correct_copy(town: Service, admin: htt
     space: dict[str, Any] = {}
     exec(code, space)  # noqa: S102 (it is ours)
     copy: dict[tuple[str, str], Any] = {}
-    turns = iter([True] * 3)
+    turns = iter([True])
     url = str(town.anyone.base_url)
     cursor = space["keep_a_copy"](url, copy, None, lambda: next(turns, False))
     stop = threading.Event()

@@ -1,6 +1,6 @@
 """The database: SQLite or PostgreSQL, one transaction a request, ended in one place before the answer leaves."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, Any
 
@@ -112,13 +112,17 @@ class Database:
                     await run_sync(session.close)
 
     async def stream(
-        self, make: Callable[[Session], Iterator[bytes]], seen: int | None = None
+        self, make: Callable[[Session], Generator[bytes]], seen: int | None = None
     ) -> AsyncIterator[bytes]:
         """Bytes of any number, made in a thread while they are sent, from one snapshot."""
         async with self._waiting(self._streams), self.turn(writes=False, seen=seen) as session:
             made = make(session)
-            while (some := await run_sync(next, made, None)) is not None:
-                yield some
+            try:
+                while (some := await run_sync(next, made, None)) is not None:
+                    yield some
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await run_sync(made.close)
 
     @asynccontextmanager
     async def _waiting(self, limiter: anyio.CapacityLimiter | None) -> AsyncIterator[None]:

@@ -1,0 +1,389 @@
+"""A faithful copy of another Shinchoku, or of one municipality of it: a snapshot first, then its changes, for ever.
+
+Each page of changes and the cursor that follows it are written in one transaction, so that a copy may be ended at
+any moment and goes on where it was. What came from a source is read-only here (see `changes.hold`).
+"""
+
+import hashlib
+import json
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Any, Self
+
+import httpx
+import sqlalchemy as sa
+from sqlmodel import Session
+
+from app.changes import CHUNK, ENTITIES, SOFTWARE, remove, save
+from app.feed import digest_of
+from app.kit.database import Database
+from app.models import DOCUMENT, EVALUATION, MEASURE, PLAN, SECTION, SOURCE, now
+
+WAIT = 25  # seconds that a question waits at the source
+LONGEST_PAUSE = 60  # seconds between two tries
+PROOF = 3600  # seconds between two proofs that the copy is equal
+
+Say = Callable[[str], None]
+
+
+class Unanswered(Exception):
+    """The source is away, or does not answer as a Shinchoku does: another try may help."""
+
+
+class Diverged(Exception):
+    """This copy is not the state that the source's next page builds on: it has to begin anew."""
+
+
+class Collision(Exception):
+    """What is to be copied exists here, from somewhere else: only a person can tell what is right."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is copied."""
+
+    url: str
+    municipality: str | None = None
+
+    @property
+    def address(self) -> str:
+        return f"{self.url}?municipality={self.municipality}" if self.municipality else self.url
+
+    @property
+    def scope(self) -> dict[str, str]:
+        return {"municipality": self.municipality} if self.municipality else {}
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        """Which rows here are its copies."""
+        mine = [PLAN.c.origin == self.url]
+        return [*mine, PLAN.c.municipality_code == self.municipality] if self.municipality else mine
+
+
+class Mirror:
+    def __init__(self, database: Database, source: Source, say: Say) -> None:
+        self.database = database
+        self.source = source
+        self._say = say
+        self.proven = 0.0  # when the copy was last known to be equal
+        self.client = httpx.Client(
+            base_url=source.url,
+            timeout=httpx.Timeout(20, read=WAIT + 35),
+            headers={"User-Agent": f"shinchoku-mirror/{SOFTWARE}"},
+            follow_redirects=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+
+    def say(self, words: str) -> None:
+        self._say(f"{self.source.address}: {words}")
+
+    def once(self) -> None:
+        """Make the copy equal to the source as it is now."""
+        while not self.step(wait=0):
+            pass
+        self.prove()
+
+    def for_ever(self) -> None:
+        pause = 1.0
+        while True:
+            try:
+                if self.step(wait=WAIT) and time.monotonic() - self.proven > PROOF:
+                    self.prove()
+                pause = 1.0
+            except Unanswered as silence:
+                wait = pause * random.uniform(0.5, 1)  # noqa: S311 (so that not all copies come back at once)
+                self.say(f"{silence}; next try in {wait:.0f} s")
+                time.sleep(wait)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def step(self, wait: int) -> bool:
+        """One page of changes, or a snapshot where there is no way on; tells whether the copy has caught up."""
+        cursor, revision = self._state()
+        if cursor is None:
+            self._take_snapshot(cursor)
+            return False
+        try:
+            page = self._page(cursor, wait)
+            about = page["metadata"]
+            if about["after"] != revision:
+                raise Diverged(f"the source goes on after {about['after']} and not {revision}")
+            if page["results"] or about["through"] != revision:
+                self._apply(page, cursor)
+        except Diverged as reason:
+            self.say(f"{reason}; taking a new snapshot")
+            self._take_snapshot(cursor)
+            return False
+        return not about["more"]
+
+    def prove(self) -> None:
+        """Hold the copy against the source's digest. A copy that differs is made anew, once."""
+        for attempt in range(2):
+            with self._asked("/changes/digest", self.source.scope) as answer:
+                proof = json.loads(answer.read())
+            with self.database.reading() as session:
+                revision = session.scalar(sa.select(SOURCE.c.revision).where(self._own))
+                count, digest = digest_of(session, self.source.conditions())
+            if proof["revision"] != revision:  # it went on meanwhile; the next proof will do
+                return
+            if (proof["count"], proof["digest"]) == (count, digest):
+                self.proven = time.monotonic()
+                self.say(f"equal at revision {revision}, {count} rows")
+                return
+            if attempt:
+                raise Collision("the copy differs from its source even after a new snapshot")
+            self.say(f"differs from its source at revision {revision}; taking a new snapshot")
+            self._take_snapshot(self._state()[0])
+
+    # -----------------------------------------------------------------------------------------------------
+    # Asking
+
+    @contextmanager
+    def _asked(self, path: str, parameters: dict[str, Any]) -> Iterator[httpx.Response]:
+        try:
+            with self.client.stream("GET", path, params=parameters) as answer:
+                if path == "/changes" and answer.status_code in (409, 410):
+                    raise Diverged("the source was restored or replaced, or this copy was away for too long")
+                if answer.status_code != 200:
+                    raise Unanswered(f"{path} was answered {answer.status_code}")
+                yield answer
+        except httpx.HTTPError as error:
+            raise Unanswered(f"{path}: {error or type(error).__name__}") from None
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise Unanswered(f"{path} was not answered as by a Shinchoku ({error!r})") from None
+
+    def _page(self, cursor: str, wait: int) -> dict[str, Any]:
+        asked = {"after": cursor, "limit": 1000, "wait": wait, **self.source.scope}
+        with self._asked("/changes", asked) as answer:
+            page: dict[str, Any] = json.loads(answer.read())
+            about, numbers = page["metadata"], [change["seq"] for change in page["results"]]
+            if not self.source.scope and numbers != list(range(about["after"] + 1, about["through"] + 1)):
+                raise Diverged(f"the changes after {about['after']} have a gap")
+        return page
+
+    def _content(self, data: dict[str, Any]) -> bytes:
+        """The file of a document. One that is removed at the source in this moment will be removed here, too."""
+        try:
+            with self._asked(f"/documents/{data['id']}/content", {}) as answer:
+                content = answer.read()
+        except Unanswered as silence:
+            if "404" in str(silence):
+                return b""
+            raise
+        if hashlib.sha256(content).hexdigest() != data["sha256"]:
+            raise Unanswered(f"the file {data['name']} did not arrive whole")
+        return content
+
+    # -----------------------------------------------------------------------------------------------------
+    # Writing
+
+    @property
+    def _own(self) -> sa.ColumnElement[bool]:
+        return SOURCE.c.address == self.source.address
+
+    def _state(self) -> tuple[str | None, int | None]:
+        with self.database.reading() as session:
+            found = session.execute(
+                sa.select(SOURCE.c.cursor, SOURCE.c.revision).where(self._own)
+            ).one_or_none()
+        return (found.cursor, found.revision) if found else (None, None)
+
+    @contextmanager
+    def _writing(self, cursor: str | None) -> Iterator[Session]:
+        """A transaction that goes on from this cursor, alone."""
+        with self.database.writing() as session:
+            there = sa.select(SOURCE.c.cursor).where(self._own).with_for_update()
+            found = session.execute(there).one_or_none()
+            if found is None:
+                session.execute(sa.insert(SOURCE).values(address=self.source.address))
+            elif found.cursor != cursor:
+                raise Collision("another mirror of this source is writing here")
+            yield session
+
+    def _reached(self, session: Session, cursor: str, revision: int) -> None:
+        values = {"cursor": cursor, "revision": revision, "synced_at": now()}
+        session.execute(sa.update(SOURCE).where(self._own).values(values))
+
+    def _apply(self, page: dict[str, Any], cursor: str) -> None:
+        about, changes = page["metadata"], page["results"]
+        with self._writing(cursor) as session:
+            for (entity, gone), some in groupby(changes, lambda one: (one["entity"], one["op"] == "delete")):
+                run = list(some)
+                if gone:
+                    keys = [change["key"] for change in run]
+                    ids = _ids(session, entity, keys)
+                    remove(session, ENTITIES[entity].model, [ids[key] for key in keys if key in ids])
+                else:
+                    for distinct in _distinct(run):
+                        self._write(session, entity, [change["data"] for change in distinct])
+            self._reached(session, about["resultset"]["next"], about["through"])
+        if changes:
+            self.say(f"{len(changes)} changes, up to revision {about['through']}")
+
+    def _take_snapshot(self, cursor: str | None) -> None:
+        try:
+            self._copy_snapshot(cursor)
+        except Diverged as reason:
+            raise Unanswered(f"the snapshot is not whole: {reason}") from None
+
+    def _copy_snapshot(self, cursor: str | None) -> None:
+        """In one transaction: who reads here sees the state before, or the whole of the new one."""
+        with self._asked("/snapshot.jsonl", self.source.scope) as answer, self._writing(cursor) as session:
+            lines: Iterator[dict[str, Any]] = (json.loads(line) for line in answer.iter_lines())
+            head = next(lines, None)
+            if head is None:
+                raise Unanswered("the snapshot is empty")
+            self.say(f"snapshot of revision {head['revision']}, {head['rows']} rows")
+            seen: dict[str, set[int]] = {entity: set() for entity in ENTITIES}
+            rows, told = 0, time.monotonic()
+            for entity, some in _batches(lines):
+                seen[entity].update(self._write(session, entity, some))
+                rows += len(some)
+                if time.monotonic() - told > 5:
+                    told = time.monotonic()
+                    self.say(f"{rows} of {head['rows']} rows")
+            if rows != head["rows"]:
+                raise Unanswered("the snapshot broke off")
+            for kind in reversed(ENTITIES.values()):
+                mine = kind.record.with_only_columns(kind.table.c.id).where(*self.source.conditions())
+                gone = [id for id in session.scalars(mine) if id not in seen[kind.name]]
+                remove(session, kind.model, gone)
+            self._reached(session, head["cursor"], head["revision"])
+
+    def _write(self, session: Session, entity: str, rows: Sequence[dict[str, Any]]) -> list[int]:
+        """Make these rows so, as the source tells them; gives their ids here."""
+        if entity == "plan":
+            self._refuse_strangers(session, [data["slug"] for data in rows])
+        kind = ENTITIES[entity]
+        parents = _parents(session, entity, rows)
+        known = _ids(session, entity, [_key(entity, data) for data in rows]) if entity == "document" else {}
+        columns = [name for name in kind.model.model_fields if name not in ("id", "folded", "code_order")]
+        made = []
+        for data in rows:
+            row = {name: data[name] for name in columns if name in data}
+            for time_ in ("created_at", "updated_at"):
+                row[time_] = datetime.fromisoformat(data[time_])
+            for name, (ids, key_of) in parents.items():
+                key = key_of(data)
+                if key is not None and key not in ids:
+                    raise Diverged(f"{_key(entity, data)} came before its {name.removesuffix('_id')}")
+                row[name] = None if key is None else ids[key]
+            if entity == "plan":
+                row["origin"] = self.source.url
+            if entity == "document" and _key(entity, data) not in known:
+                row["content"] = self._content(data)
+            made.append(row)
+        if entity == "document":  # those that have their file already go without it
+            groups = [[row for row in made if ("content" in row) is fresh] for fresh in (True, False)]
+            return [id for group in groups if group for id in save(session, kind.model, group).ids]
+        return save(session, kind.model, made).ids
+
+    def _refuse_strangers(self, session: Session, slugs: Sequence[str]) -> None:
+        there = session.execute(sa.select(PLAN.c.slug, PLAN.c.origin).where(PLAN.c.slug.in_(slugs)))
+        for slug, origin in there.all():
+            if origin != self.source.url:
+                whose = f"from {origin}" if origin else "of its own"
+                raise Collision(f"this database has a plan {slug} {whose}, which is not overwritten")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Keys and ids
+
+
+def _distinct(changes: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Runs in which no key comes twice: each state of a row is written and logged."""
+    run: dict[str, dict[str, Any]] = {}
+    for change in changes:
+        if change["key"] in run:
+            yield list(run.values())
+            run = {}
+        run[change["key"]] = change
+    yield list(run.values())
+
+
+def _batches(lines: Iterable[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Rows of one kind at a time, and not too many."""
+    for entity, some in groupby(lines, lambda line: str(line["entity"])):
+        batch: list[dict[str, Any]] = []
+        for line in some:
+            batch.append(line["data"])
+            if len(batch) == CHUNK:
+                yield entity, batch
+                batch = []
+        if batch:
+            yield entity, batch
+
+
+def _key(entity: str, data: dict[str, Any]) -> str:
+    match entity:
+        case "plan":
+            return str(data["slug"])
+        case "document":
+            return f"{data['plan']}/{data['sha256']}"
+        case "evaluation":
+            return f"{data['plan']}/{data['measure_code']}/{data['fiscal_year']}/{data['ordinal']}"
+    return f"{data['plan']}/{data['code']}"
+
+
+# The columns that the parts of a key name, and where they stand.
+PLACES: dict[str, tuple[sa.FromClause, tuple[sa.ColumnElement[Any], ...]]] = {
+    "plan": (PLAN, (PLAN.c.slug,)),
+    "document": (DOCUMENT.join(PLAN), (PLAN.c.slug, DOCUMENT.c.sha256)),
+    "section": (SECTION.join(PLAN), (PLAN.c.slug, SECTION.c.code)),
+    "measure": (MEASURE.join(PLAN), (PLAN.c.slug, MEASURE.c.code)),
+    "evaluation": (
+        EVALUATION.join(MEASURE).join(PLAN),
+        (PLAN.c.slug, MEASURE.c.code, EVALUATION.c.fiscal_year, EVALUATION.c.ordinal),
+    ),
+}
+
+
+def _ids(session: Session, entity: str, keys: Iterable[str]) -> dict[str, int]:
+    """The ids that these keys have here, as far as they exist."""
+    source, columns = PLACES[entity]
+    parts = {tuple(key.split("/")[:2] + [int(part) for part in key.split("/")[2:]]) for key in keys}
+    found: dict[str, int] = {}
+    for start in range(0, len(parts), CHUNK):
+        some = list(parts)[start : start + CHUNK]
+        rows = session.execute(
+            sa.select(ENTITIES[entity].table.c.id, *columns)
+            .select_from(source)
+            .where(sa.tuple_(*columns).in_(some))
+        )
+        found |= {"/".join(map(str, row[1:])): row[0] for row in rows}
+    return found
+
+
+KeyOf = Callable[[dict[str, Any]], str | None]
+
+
+def _parents(
+    session: Session, entity: str, rows: Sequence[dict[str, Any]]
+) -> dict[str, tuple[dict[str, int], KeyOf]]:
+    """For each column that names a parent: the ids by key, and how a row tells its parent's key."""
+    keys_of: dict[str, dict[str, KeyOf]] = {
+        "plan": {},
+        "document": {"plan_id": lambda data: data["plan"]},
+        "section": {"plan_id": lambda data: data["plan"]},
+        "measure": {
+            "plan_id": lambda data: data["plan"],
+            "section_id": lambda data: f"{data['plan']}/{data['section']}",
+        },
+        "evaluation": {
+            "measure_id": lambda data: f"{data['plan']}/{data['measure_code']}",
+            "document_id": lambda data: data["document"] and f"{data['plan']}/{data['document']}",
+        },
+    }
+    found: dict[str, tuple[dict[str, int], KeyOf]] = {}
+    for column, key_of in keys_of[entity].items():
+        keys = {key for key in map(key_of, rows) if key is not None}
+        found[column] = (_ids(session, column.removesuffix("_id"), keys), key_of)
+    return found
