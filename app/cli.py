@@ -108,7 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     mirror = commands.add_parser("mirror", help="keep a copy of another Shinchoku here, for ever")
     mirror.add_argument("url", help="its address, such as https://shinchoku.example.jp")
     mirror.add_argument("--municipality", help="municipality code: copy its plans only")
-    mirror.add_argument("--once", action="store_true", help="end when the copy is equal")
+    how = mirror.add_mutually_exclusive_group()
+    how.add_argument("--once", action="store_true", help="end when the copy is equal")
+    how.add_argument("--forget", action="store_true", help="remove the copy and what it knows of its source")
     mirror.set_defaults(run=_mirror)
 
     about_keys = commands.add_parser("keys", help="who may write").add_subparsers(
@@ -308,7 +310,12 @@ def _mirror(options: argparse.Namespace, settings: Settings) -> None:
     source = Source(options.url.rstrip("/"), _municipality_code(options.municipality))
     with _migrated(settings) as database, Mirror(database, source, _say) as mirror:
         try:
-            mirror.once() if options.once else mirror.for_ever()
+            if options.forget:
+                print(f"{source.address}: {mirror.forget()} plans removed; this copy has ended.")
+            elif options.once:
+                mirror.once()
+            else:
+                mirror.for_ever()
         except (Unanswered, Collision) as reason:
             raise Stop(f"{source.address}: {reason}") from None
         except KeyboardInterrupt:

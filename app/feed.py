@@ -24,7 +24,7 @@ from sqlmodel import Session
 from app.changes import ENTITIES, SOFTWARE, Revision, RevisionRead, revision
 from app.kit.database import Reading, Seen, database_of, turn_of
 from app.kit.errors import Conflict, Finding, Gone, Invalid, Problem, Say, problem_body
-from app.kit.http import PUBLIC, Streamed, answer, dumps, unless_known
+from app.kit.http import PUBLIC, Streamed, answer, dumps, unless_known, while_connected
 from app.kit.listing import Listing, PageQuery, no_such_row, page, seal, unseal
 from app.kit.numbers import digits
 from app.models import CHANGE, FEED
@@ -236,7 +236,10 @@ async def list_changes(
             left = end - time.monotonic()
             if page.changes or left <= 0 or database.watch.ended:
                 break
-            await bell.rings(left)
+            async with while_connected(request):
+                await bell.rings(left)
+            if await request.is_disconnected():
+                break
             seen = max(seen or 0, page.stand.seq)
     return _answered(request, query, page)
 

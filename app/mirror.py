@@ -1,7 +1,8 @@
 """A faithful copy of another Shinchoku, or of one municipality of it: a snapshot first, then its changes, for ever.
 
 Each page of changes and the cursor that follows it are written in one transaction, so that a copy may be ended at
-any moment and goes on where it was. What came from a source is read-only here (see `changes.hold`).
+any moment and goes on where it was. All that a transaction writes has arrived before it begins: other writers never
+wait for the network. What came from a source is read-only here (see `changes.hold`).
 """
 
 import hashlib
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import httpx
@@ -22,7 +25,7 @@ from sqlmodel import Session
 from app.changes import CHUNK, ENTITIES, SOFTWARE, remove, save
 from app.feed import digest_of
 from app.kit.database import Database
-from app.models import DOCUMENT, EVALUATION, MEASURE, PLAN, SECTION, SOURCE, now
+from app.models import DOCUMENT, EVALUATION, MEASURE, PLAN, SECTION, SOURCE, Plan, now
 
 WAIT = 25  # seconds that a question waits at the source
 LONGEST_PAUSE = 60  # seconds between two tries
@@ -33,6 +36,10 @@ Say = Callable[[str], None]
 
 class Unanswered(Exception):
     """The source is away, or does not answer as a Shinchoku does: another try may help."""
+
+
+class NotThere(Unanswered):
+    """The source answers 404."""
 
 
 class Diverged(Exception):
@@ -53,6 +60,11 @@ class Source:
     @property
     def address(self) -> str:
         return f"{self.url}?municipality={self.municipality}" if self.municipality else self.url
+
+    def overlaps(self, address: str) -> bool:
+        """Whether a copy from this address has rows of ours: two cursors would fight over them."""
+        whole = address.partition("?municipality=")[0] == self.url
+        return whole and address != self.address and (self.municipality is None or address == self.url)
 
     @property
     def scope(self) -> dict[str, str]:
@@ -99,9 +111,12 @@ class Mirror:
                 if self.step(wait=WAIT) and time.monotonic() - self.proven > PROOF:
                     self.prove()
                 pause = 1.0
-            except Unanswered as silence:
+            except (Unanswered, sa.exc.OperationalError) as reason:
                 wait = pause * random.uniform(0.5, 1)  # noqa: S311 (so that not all copies come back at once)
-                self.say(f"{silence}; next try in {wait:.0f} s")
+                said = (
+                    f"the copy's database: {reason.orig}" if isinstance(reason, sa.exc.DBAPIError) else reason
+                )
+                self.say(f"{said}; next try in {wait:.0f} s")
                 time.sleep(wait)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -143,6 +158,17 @@ class Mirror:
             self.say(f"differs from its source at revision {revision}; taking a new snapshot")
             self._take_snapshot(self._state()[0])
 
+    def forget(self) -> int:
+        """End the copy: all its rows go, and nothing keeps the plans' names any more. Tells how many plans went."""
+        with self.database.writing() as session:
+            there = sa.select(SOURCE.c.address).where(self._own).with_for_update()
+            if session.scalar(there) is None:
+                raise Collision("this database keeps no copy from there")
+            plans = session.scalars(sa.select(PLAN.c.id).where(*self.source.conditions())).all()
+            remove(session, Plan, plans)
+            session.execute(sa.delete(SOURCE).where(self._own))
+        return len(plans)
+
     # -----------------------------------------------------------------------------------------------------
     # Asking
 
@@ -153,7 +179,8 @@ class Mirror:
                 if path == "/changes" and answer.status_code in (409, 410):
                     raise Diverged("the source was restored or replaced, or this copy was away for too long")
                 if answer.status_code != 200:
-                    raise Unanswered(f"{path} was answered {answer.status_code}")
+                    kind = NotThere if answer.status_code == 404 else Unanswered
+                    raise kind(f"{path} was answered {answer.status_code}")
                 yield answer
         except httpx.HTTPError as error:
             raise Unanswered(f"{path}: {error or type(error).__name__}") from None
@@ -169,18 +196,21 @@ class Mirror:
                 raise Diverged(f"the changes after {about['after']} have a gap")
         return page
 
-    def _content(self, data: dict[str, Any]) -> bytes:
-        """The file of a document. One that is removed at the source in this moment will be removed here, too."""
-        try:
-            with self._asked(f"/documents/{data['id']}/content", {}) as answer:
-                content = answer.read()
-        except Unanswered as silence:
-            if "404" in str(silence):
-                return b""
-            raise
-        if hashlib.sha256(content).hexdigest() != data["sha256"]:
-            raise Unanswered(f"the file {data['name']} did not arrive whole")
-        return content
+    def _fetch(self, documents: Sequence[dict[str, Any]], folder: Path) -> None:
+        """Put the files that are not here yet into the folder, each under its hash."""
+        with self.database.reading() as session:
+            known = _ids(session, "document", [_key("document", data) for data in documents])
+        for data in documents:
+            if _key("document", data) in known:
+                continue
+            try:
+                with self._asked(f"/documents/{data['id']}/content", {}) as answer:
+                    content = answer.read()
+            except NotThere:  # removed at the source in this moment: it will be removed here, too
+                content = b""
+            if content and hashlib.sha256(content).hexdigest() != data["sha256"]:
+                raise Unanswered(f"the file {data['name']} did not arrive whole")
+            (folder / data["sha256"]).write_bytes(content)
 
     # -----------------------------------------------------------------------------------------------------
     # Writing
@@ -203,6 +233,9 @@ class Mirror:
             there = sa.select(SOURCE.c.cursor).where(self._own).with_for_update()
             found = session.execute(there).one_or_none()
             if found is None:
+                for address in session.scalars(sa.select(SOURCE.c.address)):
+                    if self.source.overlaps(address):
+                        raise Collision(f"this database already keeps a copy of {address}, which overlaps")
                 session.execute(sa.insert(SOURCE).values(address=self.source.address))
             elif found.cursor != cursor:
                 raise Collision("another mirror of this source is writing here")
@@ -214,57 +247,73 @@ class Mirror:
 
     def _apply(self, page: dict[str, Any], cursor: str) -> None:
         about, changes = page["metadata"], page["results"]
-        with self._writing(cursor) as session:
-            for (entity, gone), some in groupby(changes, lambda one: (one["entity"], one["op"] == "delete")):
-                run = list(some)
-                if gone:
-                    keys = [change["key"] for change in run]
-                    ids = _ids(session, entity, keys)
-                    remove(session, ENTITIES[entity].model, [ids[key] for key in keys if key in ids])
-                else:
-                    for distinct in _distinct(run):
-                        self._write(session, entity, [change["data"] for change in distinct])
-            self._reached(session, about["resultset"]["next"], about["through"])
+        documents = [one["data"] for one in changes if one["entity"] == "document" and one["data"]]
+        with TemporaryDirectory(prefix="shinchoku-") as name:
+            self._fetch(documents, Path(name))
+            with self._writing(cursor) as session:
+                for (entity, gone), some in groupby(
+                    changes, lambda one: (one["entity"], one["op"] == "delete")
+                ):
+                    run = list(some)
+                    if gone:
+                        keys = [change["key"] for change in run]
+                        ids = _ids(session, entity, keys)
+                        remove(session, ENTITIES[entity].model, [ids[key] for key in keys if key in ids])
+                    else:
+                        for distinct in _distinct(run):
+                            self._write(session, entity, [change["data"] for change in distinct], Path(name))
+                self._reached(session, about["resultset"]["next"], about["through"])
         if changes:
             self.say(f"{len(changes)} changes, up to revision {about['through']}")
 
     def _take_snapshot(self, cursor: str | None) -> None:
-        try:
-            self._copy_snapshot(cursor)
-        except Diverged as reason:
-            raise Unanswered(f"the snapshot is not whole: {reason}") from None
+        with TemporaryDirectory(prefix="shinchoku-") as name:
+            try:
+                self._copy_snapshot(self._downloaded(Path(name)), Path(name), cursor)
+            except Diverged as reason:
+                raise Unanswered(f"the snapshot is not whole: {reason}") from None
 
-    def _copy_snapshot(self, cursor: str | None) -> None:
-        """In one transaction: who reads here sees the state before, or the whole of the new one."""
-        with self._asked("/snapshot.jsonl", self.source.scope) as answer, self._writing(cursor) as session:
-            lines: Iterator[dict[str, Any]] = (json.loads(line) for line in answer.iter_lines())
-            head = next(lines, None)
-            if head is None:
-                raise Unanswered("the snapshot is empty")
+    def _downloaded(self, folder: Path) -> dict[str, Any]:
+        """The whole snapshot as a file, and the files of its documents; tells its first line."""
+        documents: list[dict[str, Any]] = []
+        with self._asked("/snapshot.jsonl", self.source.scope) as answer, (folder / "rows").open("w") as rows:
+            lines = answer.iter_lines()
+            head: dict[str, Any] = json.loads(next(lines, "null"))
             self.say(f"snapshot of revision {head['revision']}, {head['rows']} rows")
-            seen: dict[str, set[int]] = {entity: set() for entity in ENTITIES}
-            rows, told = 0, time.monotonic()
-            for entity, some in _batches(lines):
-                seen[entity].update(self._write(session, entity, some))
-                rows += len(some)
+            arrived, told = 0, time.monotonic()
+            for arrived, line in enumerate(lines, 1):
+                row = json.loads(line)
+                if row["entity"] == "document":
+                    documents.append(row["data"])
+                rows.write(line + "\n")
                 if time.monotonic() - told > 5:
                     told = time.monotonic()
-                    self.say(f"{rows} of {head['rows']} rows")
-            if rows != head["rows"]:
+                    self.say(f"{arrived} of {head['rows']} rows have arrived")
+            if arrived != head["rows"]:
                 raise Unanswered("the snapshot broke off")
+        self._fetch(documents, folder)
+        return head
+
+    def _copy_snapshot(self, head: dict[str, Any], folder: Path, cursor: str | None) -> None:
+        """In one transaction: who reads here sees the state before, or the whole of the new one."""
+        with (folder / "rows").open() as lines, self._writing(cursor) as session:
+            seen: dict[str, set[int]] = {entity: set() for entity in ENTITIES}
+            for entity, some in _batches(map(json.loads, lines)):
+                seen[entity].update(self._write(session, entity, some, folder))
             for kind in reversed(ENTITIES.values()):
                 mine = kind.record.with_only_columns(kind.table.c.id).where(*self.source.conditions())
                 gone = [id for id in session.scalars(mine) if id not in seen[kind.name]]
                 remove(session, kind.model, gone)
             self._reached(session, head["cursor"], head["revision"])
 
-    def _write(self, session: Session, entity: str, rows: Sequence[dict[str, Any]]) -> list[int]:
+    def _write(
+        self, session: Session, entity: str, rows: Sequence[dict[str, Any]], folder: Path
+    ) -> list[int]:
         """Make these rows so, as the source tells them; gives their ids here."""
         if entity == "plan":
             self._refuse_strangers(session, [data["slug"] for data in rows])
         kind = ENTITIES[entity]
         parents = _parents(session, entity, rows)
-        known = _ids(session, entity, [_key(entity, data) for data in rows]) if entity == "document" else {}
         columns = [name for name in kind.model.model_fields if name not in ("id", "folded", "code_order")]
         made = []
         for data in rows:
@@ -278,13 +327,12 @@ class Mirror:
                 row[name] = None if key is None else ids[key]
             if entity == "plan":
                 row["origin"] = self.source.url
-            if entity == "document" and _key(entity, data) not in known:
-                row["content"] = self._content(data)
+            if entity == "document" and (file := folder / data["sha256"]).exists():
+                row["content"] = file.read_bytes()
             made.append(row)
-        if entity == "document":  # those that have their file already go without it
-            groups = [[row for row in made if ("content" in row) is fresh] for fresh in (True, False)]
-            return [id for group in groups if group for id in save(session, kind.model, group).ids]
-        return save(session, kind.model, made).ids
+        # Documents whose file is here already go without it.
+        groups = [[row for row in made if ("content" in row) is fresh] for fresh in (True, False)]
+        return [id for group in groups for id in save(session, kind.model, group).ids]
 
     def _refuse_strangers(self, session: Session, slugs: Sequence[str]) -> None:
         there = session.execute(sa.select(PLAN.c.slug, PLAN.c.origin).where(PLAN.c.slug.in_(slugs)))

@@ -300,6 +300,18 @@ def test_waiting_ends_with_the_server(backend: Any):
     backend.drop(url)
 
 
+def test_who_goes_away_is_not_waited_for(backend: Any):
+    """A server that stops would otherwise wait for those who have left long ago."""
+    url = backend.seeded()
+    with running(url) as service:
+        cursor = end_of(service.anyone)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.get(f"{service.anyone.base_url}/changes?wait=30&after={cursor}", timeout=0.5)
+        start = time.monotonic()
+    assert time.monotonic() - start < 5
+    backend.drop(url)
+
+
 # ---------------------------------------------------------------------------------------------------------
 # As events
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -180,6 +181,34 @@ def test_a_plan_of_ones_own_is_not_overwritten(town: Service, prefecture: Servic
     assert rows(prefecture, "sections") == []
 
 
+def test_who_forgets_a_source_may_copy_the_same_plans_from_elsewhere(
+    backend: Backend, prefecture: Service, town: Service
+):
+    copy(prefecture, town)
+    with running(town.url) as moved:  # the same service under a new address
+        with pytest.raises(Collision, match=SLUG):
+            copy(prefecture, moved)
+        with Mirror(prefecture.database, Source(str(town.anyone.base_url).rstrip("/")), print) as mirror:
+            assert mirror.forget() == 1
+            assert rows(prefecture, "plans") == []
+            with pytest.raises(Collision, match="keeps no copy"):
+                mirror.forget()
+        copy(prefecture, moved)
+        assert_equal(prefecture, moved)
+
+
+@pytest.mark.parametrize("scopes", [(None, FUJIMI), (FUJIMI, None)])
+def test_two_copies_that_overlap_are_refused(
+    scopes: tuple[str | None, str | None], prefecture: Service, town: Service
+):
+    copy(prefecture, town, scopes[0])
+    before = prefecture.state()
+    with pytest.raises(Collision, match="overlaps"):
+        copy(prefecture, town, scopes[1])
+    assert prefecture.state() == before
+    copy(prefecture, town, scopes[0])
+
+
 # ---------------------------------------------------------------------------------------------------------
 # When the source is not what it was
 
@@ -265,6 +294,43 @@ def test_what_is_no_shinchoku_leaves_the_copy_as_it_is(status: int, body: bytes,
             mirror.once()
         server.shutdown()
     assert prefecture.state() == before
+
+
+class Slow(BaseHTTPRequestHandler):
+    asked, go_on = threading.Event(), threading.Event()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"entity": "snapshot", "cursor": "x", "epoch": "e", "revision": 1, "rows": 1}\n')
+        self.wfile.flush()
+        self.asked.set()
+        self.go_on.wait(20)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def test_while_a_snapshot_arrives_slowly_others_write(prefecture: Service):
+    Slow.asked.clear()
+    Slow.go_on.clear()
+    with (
+        HTTPServer(("127.0.0.1", 0), Slow) as server,
+        ThreadPoolExecutor() as pool,
+        Mirror(prefecture.database, Source(f"http://127.0.0.1:{server.server_port}"), print) as mirror,
+        prefecture.holder(prefecture.key("admin")) as admin,
+    ):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        copying = pool.submit(mirror.once)
+        assert Slow.asked.wait(10)
+        time.sleep(0.3)
+        plan = {"slug": "own", "title": "計画", "municipality_code": KAWAGOE, "municipality": "川越市"}
+        start = time.monotonic()
+        assert admin.post("/plans", json=plan).status_code == 201
+        assert time.monotonic() - start < 5
+        Slow.go_on.set()
+        assert isinstance(copying.exception(), Unanswered)  # it broke off
+        server.shutdown()
 
 
 # ---------------------------------------------------------------------------------------------------------

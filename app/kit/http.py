@@ -4,10 +4,11 @@ import hashlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Annotated, Any, cast
 from urllib.parse import unquote_plus
 
+import anyio
 import orjson
 from fastapi import FastAPI, Header, Request, Response
 from fastapi.dependencies.utils import get_flat_params
@@ -77,6 +78,21 @@ def answer(
     etag = etag or tag(body)
     unless_known(request, etag)
     return Response(body, headers={**PUBLIC, "ETag": etag, **(headers or {})}, media_type="application/json")
+
+
+@asynccontextmanager
+async def while_connected(request: Request) -> AsyncGenerator[None]:
+    """What is awaited inside ends when the client goes away. For requests whose body nobody reads."""
+    async with anyio.create_task_group() as group:
+
+        async def depart() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            group.cancel_scope.cancel()
+
+        group.start_soon(depart)
+        yield
+        group.cancel_scope.cancel()
 
 
 class Streamed(StreamingResponse):
