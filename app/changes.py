@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
 import orjson
 import sqlalchemy as sa
@@ -21,7 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session as AnySession
 from sqlmodel import Session
 
-from app.kit.database import Reading, Turn
+from app.kit.database import Database, Reading, Turn
 from app.kit.errors import Forbidden
 from app.kit.watch import CHANNEL
 from app.models import (
@@ -346,28 +346,54 @@ def _forget(session: AnySession) -> None:
     session.info.pop("changes", None)
 
 
+def compact(database: Database, horizon: int) -> int:
+    """Of the changes up to the horizon keep only the last one of each key; tells how many went.
+
+    The horizon moves first: who comes too late is refused from then on, so that the rest can go little by little
+    and nobody waits for it. The last change of a key that is gone stays for ever (see `_outlive`).
+    """
+    with database.writing() as session:
+        ahead = (FEED.c.horizon < horizon) & (FEED.c.seq >= horizon)
+        session.execute(sa.update(FEED).where(ahead).values(horizon=horizon))
+    later = CHANGE.alias()
+    outdated = sa.exists().where(
+        later.c.entity == CHANGE.c.entity,
+        later.c.key == CHANGE.c.key,
+        later.c.seq > CHANGE.c.seq,
+        later.c.seq <= horizon,
+    )
+    gone = 0
+    for start in range(0, horizon, MOST_NOTES):
+        with database.writing() as session:
+            some = CHANGE.c.seq.between(start + 1, min(start + MOST_NOTES, horizon))
+            outcome = session.execute(sa.delete(CHANGE).where(some, outdated))
+            gone += cast(sa.CursorResult[Any], outcome).rowcount
+    return gone
+
+
 class Revision(NamedTuple):
-    """Where this database stands: after `seq` changes, in the life named `epoch`."""
+    """Where this database stands: after `seq` changes, in the life named `epoch`, with what is left of its log."""
 
     epoch: str
     seq: int
+    horizon: int
 
     @property
     def etag(self) -> str:
         """The tag of an answer that is a function of its request and the revision."""
-        return f'"{self.epoch[:8]}-{self.seq}-{SOFTWARE}"'
+        return f'"{self.epoch[:8]}-{self.seq}-{self.horizon}-{SOFTWARE}"'
 
 
 @event.listens_for(Turn, "after_begin")
 def _stand(session: AnySession, transaction: Any, connection: sa.Connection) -> None:
     """What a request sees is a state with a number: it is read first, in the same snapshot."""
-    epoch, seq = connection.execute(sa.select(FEED.c.epoch, FEED.c.seq)).one()
-    session.info.update(epoch=epoch, revision=seq)
+    epoch, seq, horizon = connection.execute(sa.select(FEED.c.epoch, FEED.c.seq, FEED.c.horizon)).one()
+    session.info.update(epoch=epoch, revision=seq, horizon=horizon)
 
 
 def revision(session: Reading) -> Revision:
     session.connection()  # begins, if nothing was asked yet
-    return Revision(session.info["epoch"], session.info["revision"])
+    return Revision(*(session.info[name] for name in ("epoch", "revision", "horizon")))
 
 
 RevisionRead = Annotated[Revision, Depends(revision)]

@@ -1,4 +1,4 @@
-"""The `shinchoku` command: serve, migrate, import, keys."""
+"""The `shinchoku` command: serve, migrate, import, mirror, doctor, backup, restore, compact, keys."""
 
 import argparse
 import logging.config
@@ -9,7 +9,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from pydantic_settings import SettingsError
 from sqlmodel import Session
 
 from app import municipalities
+from app.backups import Unusable, back_up, restore
+from app.changes import compact
+from app.doctor import examine
 from app.documents.importing import Refused, Told, import_document
 from app.kit import keys, logs, migrations
 from app.kit.database import Database
@@ -28,7 +31,7 @@ from app.kit.errors import Problem
 from app.kit.http import Protocol
 from app.kit.settings import Settings
 from app.mirror import Collision, Mirror, Source, Unanswered
-from app.models import API_KEY, FEED, Role, now
+from app.models import API_KEY, CHANGE, FEED, SOURCE, Role, now
 
 log = logging.getLogger("shinchoku")
 
@@ -47,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run: Callable[[argparse.Namespace, Settings], None] = options.run
         run(options, settings)
-    except Stop as stop:
+    except (Stop, Unusable) as stop:
         print(f"shinchoku: {stop}", file=sys.stderr)
         return 1
     except sa.exc.IntegrityError:
@@ -113,6 +116,27 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--forget", action="store_true", help="remove the copy and what it knows of its source")
     mirror.set_defaults(run=_mirror)
 
+    doctor = commands.add_parser("doctor", help="hold the log against the tables, and tell what is off")
+    doctor.set_defaults(run=_doctor)
+
+    backup = commands.add_parser("backup", help="write the database to a file, while others write")
+    backup.add_argument("file", type=Path)
+    backup.set_defaults(run=_backup)
+
+    restoring = commands.add_parser("restore", help="make the database what a backup says")
+    restoring.add_argument("file", type=Path)
+    restoring.set_defaults(run=_restore)
+
+    compacting = commands.add_parser("compact", help="forget old changes; the rows stay as they are")
+    compacting.add_argument(
+        "--keep-changes",
+        required=True,
+        type=_changes_to_keep,
+        metavar="N|DAYS",
+        help="how many of the latest changes stay, such as 100000, or those of how many days, such as 90d",
+    )
+    compacting.set_defaults(run=_compact)
+
     about_keys = commands.add_parser("keys", help="who may write").add_subparsers(
         required=True, metavar="COMMAND"
     )
@@ -151,6 +175,16 @@ def _day_to_come(text: str) -> date:
     if day < now().date():
         raise argparse.ArgumentTypeError(f"{text} has passed")
     return day
+
+
+def _changes_to_keep(text: str) -> tuple[int, bool]:
+    """How many, and whether these are days."""
+    found = re.fullmatch("([0-9]{1,15})(d?)", text)
+    if not found:
+        raise argparse.ArgumentTypeError(
+            f"{text} is neither a number of changes nor of days: write 100000 or 90d"
+        )
+    return int(found[1]), bool(found[2])
 
 
 def _name(text: str) -> str:
@@ -320,6 +354,68 @@ def _mirror(options: argparse.Namespace, settings: Settings) -> None:
             raise Stop(f"{source.address}: {reason}") from None
         except KeyboardInterrupt:
             raise Stop("ended; the copy goes on from here next time") from None
+
+
+def _doctor(options: argparse.Namespace, settings: Settings) -> None:
+    wrong = 0
+    with _migrated(settings) as database, database.reading() as session:
+        feed = session.execute(sa.select(FEED)).first()
+        if feed:
+            where = database.engine.url.render_as_string(hide_password=True)
+            print(
+                f"{where} at revision {feed.seq}, epoch {feed.epoch}, changes kept from {feed.horizon + 1} on"
+            )
+        for source in session.execute(sa.select(SOURCE).order_by(SOURCE.c.address)):
+            reached = f"up to its revision {source.revision}, {source.synced_at:%Y-%m-%d %H:%M} UTC"
+            print(f"keeps a copy of {source.address}, {reached}")
+        for examined in examine(session):
+            wrong += examined.wrong
+            print(f"{'OFF' if examined.wrong else 'ok ':3}  {examined.seen:,} {examined.what}")
+            for finding in examined.told:
+                print(f"       {finding}")
+            if examined.wrong > len(examined.told):
+                print(f"       and {examined.wrong - len(examined.told):,} more")
+    if wrong:
+        raise Stop(
+            "this database is not as it should be: restore a backup, or copy its source anew if it has one"
+        )
+
+
+def _backup(options: argparse.Namespace, settings: Settings) -> None:
+    with _migrated(settings) as database:
+        back_up(database, options.file)
+    print(
+        f"{options.file} ({options.file.stat().st_size:,} bytes) holds the whole database, its keys included."
+    )
+
+
+def _restore(options: argparse.Namespace, settings: Settings) -> None:
+    with _database(settings) as database:
+        restore(database, options.file)
+        with database.reading() as session:
+            feed = session.execute(sa.select(FEED)).one()
+    print(
+        f"The database is as the backup says: revision {feed.seq}, in a new life (epoch {feed.epoch}). "
+        "Who keeps a copy will begin anew.\n"
+        "Its keys are those of the backup: revoke again what was revoked since (shinchoku keys list)."
+    )
+
+
+def _compact(options: argparse.Namespace, settings: Settings) -> None:
+    number, days = options.keep_changes
+    with _migrated(settings) as database:
+        with database.reading() as session:
+            last = session.scalars(sa.select(FEED.c.seq)).one()
+            if days:
+                recent = CHANGE.c.at >= now() - timedelta(days=min(number, 36_500))
+                first = session.scalar(sa.select(sa.func.min(CHANGE.c.seq)).where(recent))
+                horizon = last if first is None else first - 1
+            else:
+                horizon = max(0, last - number)
+        gone = compact(database, horizon)
+    print(
+        f"{gone:,} changes forgotten; /changes answers from {horizon} on, and 410 to who comes from before."
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from app.kit.errors import Conflict, Finding, Gone, Invalid, Problem, Say, probl
 from app.kit.http import PUBLIC, Streamed, answer, dumps, unless_known, while_connected
 from app.kit.listing import Listing, PageQuery, no_such_row, page, seal, unseal
 from app.kit.numbers import digits
-from app.models import CHANGE, FEED
+from app.models import CHANGE
 from app.shapes import InPlan, ListMetadata, PlanName, Resultset, RowId
 
 router = APIRouter()
@@ -155,7 +155,7 @@ def _start(session: Session, query: FeedQuery, stand: Revision) -> int:
                 f"この位置 ({seq}) は最新のリビジョン ({stand.seq}) より先です。/snapshot.jsonl から始めてください。",
                 f"This place ({seq}) is ahead of the newest revision ({stand.seq}). Begin anew with /snapshot.jsonl.",
             )
-    if seq < (session.scalar(sa.select(FEED.c.horizon)) or 0):
+    if seq < stand.horizon:
         raise Gone(
             "古い変更は整理されたため、ここからは読めません。/snapshot.jsonl から始めてください。",
             "The changes from here on are no longer kept. Begin with /snapshot.jsonl.",
@@ -240,7 +240,7 @@ async def list_changes(
                 await bell.rings(left)
             if await request.is_disconnected():
                 break
-            seen = max(seen or 0, page.stand.seq)
+            seen = max(seen or 0, page.stand.seq, database.watch.heard)
     return _answered(request, query, page)
 
 
@@ -285,7 +285,8 @@ async def _event_stream(request: Request, query: FeedQuery, seen: int | None) ->
                     if not bell.is_set():
                         yield b": still here\n\n"
                 try:
-                    async with database.turn(writes=False) as session:
+                    last = max(page.stand.seq, database.watch.heard)
+                    async with database.turn(writes=False, seen=last) as session:
                         page = await run_sync(_page, session, query)
                 except Problem as problem:
                     yield _event("problem", problem_body(request, problem))
@@ -361,7 +362,7 @@ async def read_snapshot(request: Request, query: Annotated[InPlan, Query()], see
     """
     async with turn_of(request, seen=seen) as session:
         stand = await run_sync(revision, session)
-        unless_known(request, _tag_of_snapshot(stand))
+        unless_known(request, _tag_of_snapshot(stand.epoch, stand.seq))
 
     lines = database_of(request).stream(lambda session: _lines(session, query), stand.seq)
     first = await anext(lines)  # what goes wrong before it is still a problem with a status
@@ -373,17 +374,16 @@ async def read_snapshot(request: Request, query: Annotated[InPlan, Query()], see
         async for some in lines:
             yield some
 
-    stand = Revision(told["epoch"], told["revision"])
     headers = {
         **PUBLIC,
-        "ETag": _tag_of_snapshot(stand),
-        "Content-Disposition": f'attachment; filename="shinchoku-{stand.seq}.jsonl"',
+        "ETag": _tag_of_snapshot(told["epoch"], told["revision"]),
+        "Content-Disposition": f'attachment; filename="shinchoku-{told["revision"]}.jsonl"',
     }
     return Streamed(all_lines(), headers=headers, media_type="application/jsonl")
 
 
-def _tag_of_snapshot(stand: Revision) -> str:
-    return f'"{stand.epoch[:8]}-{stand.seq}-{SOFTWARE}-jsonl"'
+def _tag_of_snapshot(epoch: str, seq: int) -> str:
+    return f'"{epoch[:8]}-{seq}-{SOFTWARE}-jsonl"'
 
 
 def _lines(session: Session, query: InPlan) -> Generator[bytes]:

@@ -9,6 +9,7 @@ import importlib.util
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -23,18 +24,22 @@ from sqlalchemy import URL, make_url
 
 # Stays beside the server and waits for a line, or for the end of the pipe. So the server stops and its folder
 # goes whatever happens to the tests: a regular end, Ctrl-C, or a kill that leaves them no last word.
-# Nothing here has to outlive the machine, hence no fsync; what a crash of PostgreSQL keeps stays as it is.
+# Nothing here has to outlive the machine, hence as a rule no fsync; what a crash of PostgreSQL keeps stays as it is.
 GUARD = """
-bin=$1 data=$2 folder=$PWD
+bin=$1 data=$2 primary=$3 options=$4 folder=$PWD
 trap '"$bin/pg_ctl" -D "$data" -m fast stop >>log 2>&1; cd / && rm -rf "$data" "$folder"' EXIT
-options="-k $folder -c listen_addresses= -c max_connections=300 -c fsync=off -c full_page_writes=off"
 {
-    "$bin/initdb" -D "$data" -U postgres -A trust -E UTF8 --locale=C --no-sync &&
-    "$bin/pg_ctl" -D "$data" -l log -o "$options" start
+    if [ "$primary" ]; then "$bin/pg_basebackup" -D "$data" -h "$primary" -U postgres -R -c fast
+    else "$bin/initdb" -D "$data" -U postgres -A trust -E UTF8 --locale=C --no-sync
+    fi &&
+    printf '%s\n' "unix_socket_directories = '$folder'" "listen_addresses = ''" "max_connections = 300" \
+        "$options" >>"$data/postgresql.conf" &&
+    "$bin/pg_ctl" -D "$data" -l log -w start
 } >>log 2>&1 || { cat log; exit 1; }
 echo ready
 read -r line
 """
+QUICK = "fsync = off\nfull_page_writes = off"
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,9 @@ class Server:
 
     address: URL
     guard: "subprocess.Popen[str] | None" = None
+    binaries: Path = Path()
+    data: Path = Path()
+    folder: Path = Path()
 
     def url(self, database: str) -> str:
         return self.address.set(database=database).render_as_string(hide_password=False)
@@ -61,6 +69,27 @@ class Server:
         if self.guard:
             self.guard.communicate("stop\n", timeout=60)
 
+    def halt(self) -> None:
+        """As if the machine it runs on were switched off, for the time being."""
+        self._control("stop", "-m", "immediate")
+
+    def kill(self) -> None:
+        """The server's first process, without a last word."""
+        os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+
+    def resume(self) -> None:
+        self._control("start", "-l", str(self.folder / "log"), "-w")
+
+    def _control(self, *command: str) -> None:
+        subprocess.run(
+            [self.binaries / "pg_ctl", "-D", self.data, *command],
+            cwd=self.folder,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **_unprivileged(),
+        )
+
     def _execute(self, statement: psycopg.sql.Composed) -> None:
         address = self.address.set(drivername="postgresql").render_as_string(hide_password=False)
         with psycopg.connect(address, autocommit=True) as connection:
@@ -77,11 +106,25 @@ def postgres() -> Iterator[Server]:
 
 
 def start() -> Server:
-    wanted = os.environ.get("SHINCHOKU_TEST_POSTGRES")
     named = os.environ.get("TEST_DATABASE_URL")
-    if named and not wanted:
+    if named and not os.environ.get("SHINCHOKU_TEST_POSTGRES"):
         address = make_url(named).set(drivername="postgresql+psycopg")
         return Server(address if address.database else address.set(database="postgres"))
+    return start_own()
+
+
+@contextmanager
+def postgres_of_our_own(primary: Server | None = None, options: str = QUICK) -> Iterator[Server]:
+    """A server that the test may end and begin again; with a primary, a standby that follows it."""
+    server = start_own(primary, options)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def start_own(primary: Server | None = None, options: str = QUICK) -> Server:
+    wanted = os.environ.get("SHINCHOKU_TEST_POSTGRES")
 
     # A socket's path must be short, and PostgreSQL's user must be able to enter: TMPDIR promises neither.
     folder = Path(tempfile.mkdtemp(prefix="shinchoku-", dir="/tmp"))
@@ -91,7 +134,7 @@ def start() -> Server:
         _hand_over(folder)
         _hand_over(data)
         guard = subprocess.Popen(
-            ["/bin/sh", "-c", GUARD, "guard", binaries, data],
+            ["/bin/sh", "-c", GUARD, "guard", binaries, data, primary.folder if primary else "", options],
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -108,9 +151,8 @@ def start() -> Server:
     if (said := guard.stdout.readline()) != "ready\n":
         with guard:  # which also closes its pipes
             raise RuntimeError(f"PostgreSQL from {binaries} does not start:\n{said}{guard.stdout.read()}")
-    return Server(
-        URL.create("postgresql+psycopg", "postgres", database="postgres", query={"host": str(folder)}), guard
-    )
+    address = URL.create("postgresql+psycopg", "postgres", database="postgres", query={"host": str(folder)})
+    return Server(address, guard, binaries, data, folder)
 
 
 def _in_memory() -> Path | None:

@@ -1,80 +1,27 @@
 """The `shinchoku` command, as the people who run the service meet it: a process with its output and exit code."""
 
 import json
-import os
 import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import sqlalchemy as sa
 
-from app.cli import main
 from app.kit import migrations
-from app.kit.settings import ROOT
 from app.models import API_KEY, FEED, now
-from tests.conftest import SEED, Backend, Service, opened
+from tests.conftest import SEED, Backend, Here, Service, opened
+from tests.processes import free_port, serving, shinchoku
 
 PLAN = "fujimi-yumetsunagu"
 KEY = re.compile(r"shk_[0-9a-f]{8}_[0-9a-f]{64}")
-
-
-def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "app.cli", *map(str, arguments)]
-
-
-def environment(**settings: str) -> dict[str, str]:
-    """Ours without the settings of whoever runs the tests, and with these."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SHINCHOKU_")}
-    return kept | {f"SHINCHOKU_{name.upper()}": value for name, value in settings.items()}
-
-
-def shinchoku(
-    *arguments: str | Path, patience: float = 60, **settings: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments),
-        env=environment(**settings),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=patience,
-    )
-
-
-Here = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
-    """The exit code of a command and what it says, without a process of its own: that takes a second to start."""
-
-    def run(*arguments: str | Path, **settings: str) -> tuple[int, str, str]:
-        for name in filter(lambda name: name.startswith("SHINCHOKU_"), list(os.environ)):
-            monkeypatch.delenv(name)
-        for name, value in settings.items():
-            monkeypatch.setenv(f"SHINCHOKU_{name.upper()}", value)
-        capsys.readouterr()
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = int(str(stop.code))
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 Refused = Callable[..., str]
@@ -90,70 +37,6 @@ def refused(here: Here) -> Refused:
         return said
 
     return run
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
-class Served:
-    """A running `shinchoku serve`."""
-
-    def __init__(self, url: str, *options: str, **settings: str) -> None:
-        self.port = free_port()
-        self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the process)
-        self.process = subprocess.Popen(
-            command("serve", "--port", str(self.port), *options),
-            env=environment(database_url=url, **settings),
-            cwd=ROOT,
-            stdout=self.output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
-
-    def up(self) -> bool:
-        try:
-            return self.client.get("/livez").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def said(self) -> str:
-        self.output.seek(0)
-        return self.output.read()
-
-    def get(self, path: str) -> Any:
-        return self.client.get(path).json()
-
-    def stand(self) -> tuple[int, int]:
-        """How many evaluations there are, and the revision."""
-        metadata = self.get("/evaluations?limit=1")["metadata"]
-        return metadata["resultset"]["count"], metadata["revision"]
-
-    def end(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
-
-
-@contextmanager
-def serving(url: str, *options: str, **settings: str) -> Iterator[Served]:
-    served = Served(url, *options, **settings)
-    try:
-        give_up = time.monotonic() + 30
-        while not served.up():
-            assert served.process.poll() is None, served.said()
-            assert time.monotonic() < give_up, served.said()
-            time.sleep(0.02)
-        yield served
-    finally:
-        served.client.close()
-        if served.process.poll() is None:
-            os.killpg(served.process.pid, signal.SIGKILL)
-            served.process.wait()
-        served.output.close()
 
 
 @pytest.fixture

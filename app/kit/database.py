@@ -1,5 +1,7 @@
 """The database: SQLite or PostgreSQL, one transaction a request, ended in one place before the answer leaves."""
 
+import logging
+import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, Any
@@ -17,6 +19,8 @@ from app.kit.errors import Unavailable
 from app.kit.numbers import LARGEST, digits
 from app.kit.watch import Watch
 
+log = logging.getLogger("shinchoku")
+
 
 class Turn(Session):
     """A session of a request. Whoever needs to know what state it sees listens to its `after_begin`."""
@@ -29,7 +33,8 @@ class Database:
     WAL snapshot. A *writing* session sees what is committed; on SQLite it takes the one write lock at its
     first statement, because a transaction that reads first and writes later fails instead of waiting.
 
-    With a `read_url` the requests that read go to that standby, unless it lacks what their client has seen.
+    With a `read_url` the requests that read go to that standby, unless it is away or lacks what their client has
+    seen.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Database:
             self._reads = self.engine.execution_options(**READ_ONLY)
             self._writes = self.engine.execution_options()
         self._standby = self._engine(read_url).execution_options(**READ_ONLY) if read_url else None
+        self._standby_away_until = 0.0
         self._connections = anyio.CapacityLimiter(pool_size)
         self._writers = anyio.CapacityLimiter(1 if self.sqlite else pool_size)
         # Who reads for long leaves at least half of the connections to all others.
@@ -97,19 +103,33 @@ class Database:
         Who has `seen` a revision reads that one or a later one, from wherever it is.
         """
         async with self._waiting(self._writers if writes else None), self._waiting(self._connections):
-            session = Turn(self._writes if writes else self._standby or self._reads, autoflush=False)
+            session = None if writes else await self._on_standby(seen)
+            session = session or Turn(self._writes if writes else self._reads, autoflush=False)
             try:
-                if seen is not None and self._standby and not writes:
-                    await run_sync(session.connection)
-                    if session.info["revision"] < seen:
-                        await run_sync(session.close)
-                        session = Turn(self._reads, autoflush=False)
                 yield session
                 if writes:
                     await run_sync(session.commit)
             finally:
                 with anyio.CancelScope(shield=True):
                     await run_sync(session.close)
+
+    async def _on_standby(self, seen: int | None) -> Turn | None:
+        """A session on the standby, if there is one, it is not away, and it has what was seen."""
+        if self._standby is None or time.monotonic() < self._standby_away_until:
+            return None
+        session = Turn(self._standby, autoflush=False)
+        good = False
+        try:
+            await run_sync(session.connection)
+            good = seen is None or session.info["revision"] >= seen
+        except (sa.exc.OperationalError, sa.exc.ProgrammingError) as error:  # away, or not yet migrated
+            self._standby_away_until = time.monotonic() + STANDBY_PAUSE
+            log.warning("standby away", extra={"error": str(error.orig)})
+        finally:
+            if not good:
+                with anyio.CancelScope(shield=True):
+                    await run_sync(session.close)
+        return session if good else None
 
     async def stream(
         self, make: Callable[[Session], Generator[bytes]], seen: int | None = None
@@ -141,6 +161,7 @@ class Database:
             limiter.release_on_behalf_of(holder)
 
 
+STANDBY_PAUSE = 5  # seconds in which a standby that is away is not asked again
 READ_ONLY = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 

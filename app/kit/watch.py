@@ -31,6 +31,7 @@ class Watch:
         self._bells: set[Bell] = set()
         self._looking: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
+        self.heard = 0  # the last change that PostgreSQL told of: a standby may not have it yet
         self.ended = False  # the server is about to stop: nobody should wait any more
 
     @asynccontextmanager
@@ -94,7 +95,8 @@ class Watch:
                     patience = 0.1
                     self._ready.set()
                     self._ring()  # what came before this was not heard
-                    async for _ in connection.notifies():
+                    async for notice in connection.notifies():
+                        self.heard = int(notice.payload or 0)
                         self._ring()
             except psycopg.Error:
                 self._ring()
