@@ -107,7 +107,7 @@ def held_row(
 def changing(listing: Listing, its_plan: Callable[[int], sa.Select[Any]]) -> Callable[..., Held]:
     """A dependency: the row in the path, ready to be changed."""
 
-    def dependency(id: RowId, writer: WriterKnown, session: Writing, if_match: IfMatch = None) -> Held:
+    def dependency(id: RowId, writer: WriterKnown, session: Writing, if_match: IfMatch) -> Held:
         return held_row(session, writer, listing, id, its_plan(id), if_match)
 
     return dependency

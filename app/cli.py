@@ -22,7 +22,7 @@ from sqlmodel import Session
 
 from app import municipalities
 from app.backups import Unusable, back_up, restore
-from app.changes import compact
+from app.changes import SOFTWARE, compact
 from app.doctor import examine
 from app.documents.importing import Refused, Told, import_document
 from app.kit import keys, logs, migrations
@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="shinchoku", description="Open, queryable progress of public plans (進捗)"
     )
+    parser.add_argument("--version", action="version", version=f"shinchoku {SOFTWARE}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     serve = commands.add_parser(
@@ -149,6 +150,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     create.set_defaults(run=_create_key)
     about_keys.add_parser("list", help="all keys, without their secrets").set_defaults(run=_list_keys)
+    rotate = about_keys.add_parser("rotate", help="make a new key for the holder of one, which then ends")
+    rotate.add_argument("id", help="as `keys list` shows it: the eight characters after shk_")
+    rotate.add_argument(
+        "--overlap",
+        type=_days,
+        default=0,
+        help="days for which the old one stays good, such as 7; none if left out",
+    )
+    rotate.set_defaults(run=_rotate_key)
     revoke = about_keys.add_parser("revoke", help="end a key at once")
     revoke.add_argument("id", help="as `keys list` shows it: the eight characters after shk_")
     revoke.set_defaults(run=_revoke_key)
@@ -175,6 +185,12 @@ def _day_to_come(text: str) -> date:
     if day < now().date():
         raise argparse.ArgumentTypeError(f"{text} has passed")
     return day
+
+
+def _days(text: str) -> int:
+    if not text.isdecimal() or int(text) > 366:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of days: give one from 0 to 366")
+    return int(text)
 
 
 def _changes_to_keep(text: str) -> tuple[int, bool]:
@@ -260,6 +276,13 @@ def _refuse_taken_port(host: str, port: int) -> None:
 
 def _migrate(options: argparse.Namespace, settings: Settings) -> None:
     with _database(settings) as database:
+        if not database.sqlite:
+            with database.engine.connect() as connection:
+                encoding = connection.scalar(sa.text("SHOW server_encoding"))
+            if encoding not in ("UTF8", b"UTF8"):
+                raise Stop(
+                    "the database must be one in UTF-8: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+                )
         migrations.upgrade(database)
     print(f"The database is in its newest form ({migrations.newest()}).")
 
@@ -328,7 +351,8 @@ def _import_file(session: Session, content: bytes, file: Path, told: Told) -> di
             lines.append(f"  {place}: {unclear.ja} {unclear.en}{shown}")
         raise Stop("\n".join(lines)) from None
     except Problem as problem:
-        raise Stop("\n  ".join(f"{found.says.ja} {found.says.en}" for found in problem.findings)) from None
+        says = [found.says for found in problem.findings] or [problem.says]
+        raise Stop("\n  ".join(f"{each.ja} {each.en}" for each in says)) from None
 
 
 def beside(file: Path) -> dict[str, Any]:
@@ -438,19 +462,31 @@ def _create_key(options: argparse.Namespace, settings: Settings) -> None:
         raise Stop("an admin writes everywhere: leave --municipality out, or make an editor")
     if options.role == Role.EDITOR and code is None:
         raise Stop("an editor needs --municipality: the code of the municipality it writes for")
-    key = keys.make()
+    expires = options.expires and datetime.combine(options.expires, time.max, UTC)
     with _migrated(settings) as database, database.writing() as session:
-        session.execute(
-            sa.insert(API_KEY).values(
-                id=key.id,
-                name=options.name,
-                role=options.role,
-                municipality_code=code,
-                secret_sha256=key.sha256,
-                created_at=now(),
-                expires_at=options.expires and datetime.combine(options.expires, time.max, UTC),
-            )
+        key = _made_key(session, options.name, options.role, code, expires)
+    _show(key)
+
+
+def _made_key(
+    session: Session, name: str, role: str, municipality_code: str | None, expires_at: datetime | None
+) -> keys.Key:
+    key = keys.make()
+    session.execute(
+        sa.insert(API_KEY).values(
+            id=key.id,
+            name=name,
+            role=role,
+            municipality_code=municipality_code,
+            secret_sha256=key.sha256,
+            created_at=now(),
+            expires_at=expires_at,
         )
+    )
+    return key
+
+
+def _show(key: keys.Key) -> None:
     print("Keep this key safe: it is shown only now.", file=sys.stderr)
     print(key.plain)
 
@@ -473,14 +509,37 @@ def _list_keys(options: argparse.Namespace, settings: Settings) -> None:
         print(f"{row.id}  {row.role:6}  {where:12}  {made}  {used:10}  {state:7}  {row.name}")
 
 
-def _revoke_key(options: argparse.Namespace, settings: Settings) -> None:
-    id = options.id.removeprefix("shk_")[:8]
+def _rotate_key(options: argparse.Namespace, settings: Settings) -> None:
     with _migrated(settings) as database, database.writing() as session:
-        live = (API_KEY.c.id == id) & API_KEY.c.revoked_at.is_(None)
-        if session.scalar(sa.select(sa.exists().where(live))) is False:
-            raise Stop(f"there is no valid key {id}")
-        session.execute(sa.update(API_KEY).where(live).values(revoked_at=now()))
-    print(f"The key {id} is no longer accepted.")
+        old = _live_key(session, options.id)
+        key = _made_key(session, old.name, old.role, old.municipality_code, old.expires_at)
+        end = now() + timedelta(days=options.overlap)
+        if old.expires_at is None or end < old.expires_at:
+            ends = {"expires_at": end} if options.overlap else {"revoked_at": end}
+            session.execute(sa.update(API_KEY).where(API_KEY.c.id == old.id).values(ends))
+    until = f"is good until {end:%Y-%m-%d %H:%M} UTC" if options.overlap else "is no longer accepted"
+    print(f"The key {old.id} {until}.", file=sys.stderr)
+    _show(key)
+
+
+def _revoke_key(options: argparse.Namespace, settings: Settings) -> None:
+    with _migrated(settings) as database, database.writing() as session:
+        key = _live_key(session, options.id)
+        session.execute(sa.update(API_KEY).where(API_KEY.c.id == key.id).values(revoked_at=now()))
+    print(f"The key {key.id} is no longer accepted.")
+
+
+def _live_key(session: Session, named: str) -> sa.Row[Any]:
+    id = named.removeprefix("shk_")[:8]
+    found = session.execute(
+        sa.select(API_KEY)
+        .where(API_KEY.c.id == id, API_KEY.c.revoked_at.is_(None))
+        .where(API_KEY.c.expires_at.is_(None) | (API_KEY.c.expires_at > now()))
+        .with_for_update()
+    ).one_or_none()
+    if found is None:
+        raise Stop(f"there is no valid key {id}")
+    return found
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ class EvaluationPatch(Partial, EvaluationFields):
 
     extra: Annotated[  # type: ignore[assignment]
         dict[Label, Extra | None],
-        Field(max_length=50, description="Columns to set, or with null to remove (その他の列)"),
+        Field(description="Columns to set, or with null to remove; at most 50 in the end (その他の列)"),
         PlainObject(),
     ]
 
@@ -286,7 +286,10 @@ def create_evaluation(new: NewEvaluation, writer: WriterKnown, session: Writing)
     last = session.scalar(sa.select(sa.func.max(EVALUATION.c.ordinal)).where(year)) or 0
     ordinal = new.ordinal or last + 1
     if ordinal > MOST_ROWS:
-        raise Conflict("この年度の行は上限に達しています。", "The measure has no free ordinal in this year.")
+        raise Conflict(
+            f"この年度には枝番 {MOST_ROWS:,} の行があり、次がありません。空いている番号を ordinal に指定してください。",
+            f"There is no number after ordinal {MOST_ROWS:,} of this year. Name a free one in `ordinal`.",
+        )
     if existing := session.scalar(sa.select(EVALUATION.c.id).where(year, EVALUATION.c.ordinal == ordinal)):
         raise taken(f"/evaluations/{existing}")
     row = new.model_dump(exclude={"plan", "measure_code"}) | {"measure_id": measure.id, "ordinal": ordinal}
@@ -307,8 +310,11 @@ def _held_measure(session: Session, new: NewEvaluation) -> sa.Row[Any]:
     if measure is None:
         if new.plan is not None and not session.scalar(sa.select(sa.exists().where(PLAN.c.slug == new.plan))):
             raise no_parent("plan", f"plan {new.plan}")
-        said = ", ".join(f"{name} {value}" for name, value in named.items() if value is not None)
-        raise no_parent("measure_id" if new.measure_id is not None else "measure_code", said)
+        if new.measure_id is None:
+            raise no_parent("measure_code", f"measure {new.plan}/{new.measure_code}")
+        raise no_parent(
+            "measure_id", f"measure with the id {new.measure_id}" + " in that plan" * (new.plan is not None)
+        )
     return measure
 
 

@@ -15,15 +15,13 @@ from starlette.exceptions import HTTPException
 from app import evaluations, feed, health, measures, plans, sections, summaries
 from app.documents import routes as documents
 from app.kit import http
-from app.kit.database import Database, busy
+from app.kit.database import Database, busy, passes
 from app.kit.errors import Conflict, from_http_exception, from_validation, problem_response
 from app.kit.http import PUBLIC, Cors, Manners, NotModified, RequestLog
 from app.kit.settings import Settings
 from app.pages import docs
 
 log = logging.getLogger("shinchoku")
-
-UNDEFINED_TABLE = "42P01"  # PostgreSQL's word for a database that has not been migrated yet
 
 DESCRIPTION = """\
 自治体の計画の進捗を、誰でも問い合わせられる形で公開する API です。\
@@ -164,13 +162,10 @@ def _answer_errors(app: FastAPI) -> None:
         return problem_response(request, problem)
 
     @app.exception_handler(sqlalchemy.exc.ProgrammingError)
-    async def unmigrated(request: Request, error: sqlalchemy.exc.ProgrammingError) -> Response:
-        if getattr(error.orig, "sqlstate", None) != UNDEFINED_TABLE:
-            raise error
-        return await away(request, error)
-
     @app.exception_handler(sqlalchemy.exc.OperationalError)
     @app.exception_handler(sqlalchemy.exc.TimeoutError)
     async def away(request: Request, error: Exception) -> Response:
-        log.warning("database", extra={"error": type(error.__cause__ or error).__name__})
+        if not passes(error):
+            raise error
+        log.warning("database away", extra={"error": str(getattr(error, "orig", error))})
         return problem_response(request, busy())

@@ -152,6 +152,8 @@ class Mirror:
             if (proof["count"], proof["digest"]) == (count, digest):
                 self.proven = time.monotonic()
                 self.say(f"equal at revision {revision}, {count} rows")
+                if not count:
+                    self.say("the source has no such plan yet; what it will have comes here by itself")
                 return
             if attempt:
                 raise Collision("the copy differs from its source even after a new snapshot")

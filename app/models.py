@@ -77,9 +77,9 @@ RatingCode = Annotated[
     str,
     Described(min_length=1, max_length=20),
     Form(
-        r"^(?!none$)(?=.*\S)[^,\u0000-\u001f\u007f-\u009f]+$",
-        "コンマ・制御文字を含まず、空白だけでない記号にしてください。none は「評価なし」を探す語なので使えません。",
-        "Give a visible mark without commas or control characters; none is the word for what is not rated.",
+        r"^(?!none$)[^\s,\u0000-\u001f\u007f-\u009f]([^,\u0000-\u001f\u007f-\u009f]*[^\s,\u0000-\u001f\u007f-\u009f])?$",
+        "前後に空白がなく、コンマ・制御文字を含まない記号にしてください。none は「評価なし」を探す語なので使えません。",
+        "Give a mark without commas, control characters or spaces around it; none is the word for what is not rated.",
     ),
 ]
 

@@ -1,11 +1,11 @@
 """計画: /plans"""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
@@ -16,7 +16,7 @@ from app.kit.errors import Conflict, Finding, Invalid, NotFound, Say
 from app.kit.http import IfMatch, answer, written
 from app.kit.listing import Listing, PageQuery, no_such_row, page
 from app.kit.text import excerpt, terms
-from app.models import EVALUATION, MEASURE, MOST_RATINGS, PLAN, PLAN_KEY, Plan, PlanFields, Slug
+from app.models import EVALUATION, MEASURE, MOST_RATINGS, PLAN, PLAN_KEY, Plan, PlanFields, RatingCode, Slug
 from app.shapes import Ending, Heading, InMunicipality, Partial, PlanName, Words, page_of, patched
 
 router = APIRouter(prefix="/plans", tags=["plans"])
@@ -87,9 +87,7 @@ def plan_id(session: Session, which: sa.ColumnElement[bool]) -> int:
     return found
 
 
-def _plan_to_change(
-    which: PlanInPath, writer: WriterKnown, session: Writing, if_match: IfMatch = None
-) -> Held:
+def _plan_to_change(which: PlanInPath, writer: WriterKnown, session: Writing, if_match: IfMatch) -> Held:
     id = plan_id(session, which)
     return held_row(session, writer, PLANS, id, sa.select(PLAN.c.id).where(PLAN.c.id == id), if_match)
 
@@ -161,8 +159,9 @@ def read_plan(request: Request, which: PlanInPath, session: Reading) -> Response
 
 @router.patch("/{id}", response_model=PlanShape)
 def change_plan(held: PlanToChange, patch: PlanPatch, session: Writing) -> Response:
-    """計画の更新. `ratings` is replaced as a whole; a code that rows of the plan use cannot leave the scale. A plan
-    stays with its municipality."""
+    """計画の更新. `ratings` is replaced as a whole: so a code that joined by mistake is taken out once no row uses it.
+    `ratings_closed` declares the scale complete and its order, best first, right. A plan stays with its municipality.
+    """
     fields = patched(PlanFields, held.row, patch)
     if fields["municipality_code"] != held.row["municipality_code"]:
         raise Invalid(
@@ -191,6 +190,32 @@ def remove_plan(held: PlanToChange, session: Writing) -> None:
 # The rating scale
 
 
+RATING_CODE = TypeAdapter[str](RatingCode)
+
+
+def check_codes(codes: Sequence[str], count: int) -> None:
+    """Refuse codes that no scale can hold, or more of them than one does."""
+    unfit = []
+    for code in codes:
+        try:
+            RATING_CODE.validate_python(code)
+        except ValidationError:
+            unfit.append(code)
+    if unfit or count > MOST_RATINGS:
+        told = excerpt(", ".join(unfit or codes), 100)
+        raise Invalid(
+            Finding(
+                Say(
+                    f"評価の記号として使えません: {told} "
+                    f"(20 文字以内、コンマと none は不可、1 つの計画に {MOST_RATINGS} 種類まで)",
+                    f"These cannot join the scale: {told} "
+                    f"(up to 20 characters, no commas, not none, at most {MOST_RATINGS} codes a plan).",
+                ),
+                pointer="/rating",
+            )
+        )
+
+
 def admit_ratings(session: Session, plan: int, codes: Iterable[str]) -> list[str]:
     """Let codes that the plan's scale does not know join it, unless it is closed; tells which did.
 
@@ -203,27 +228,18 @@ def admit_ratings(session: Session, plan: int, codes: Iterable[str]) -> list[str
     new = [code for code in dict.fromkeys(codes) if code not in known]
     if new and closed:
         allowed = ", ".join(map(excerpt, known))
+        ja = f"使えるのは {allowed} です。" if known else "区分は一つも登録されていません。"
+        en = f"it has {allowed}." if known else "it has none at all."
         raise Invalid(
             Finding(
                 Say(
-                    f"評価 {excerpt(new[0])} はこの計画の評価区分にありません。使えるのは {allowed} です。",
-                    f"The plan's scale is closed and has no {excerpt(new[0])}; it has {allowed}.",
+                    f"評価 {excerpt(new[0])} はこの計画の評価区分にありません。{ja}",
+                    f"The plan's scale is closed and has no {excerpt(new[0])}; {en}",
                 ),
                 pointer="/rating",
             )
         )
-    if any("," in code or code == "none" for code in new) or len(known) + len(new) > MOST_RATINGS:
-        raise Invalid(
-            Finding(
-                Say(
-                    f"評価の記号として使えません: {excerpt(', '.join(new), 100)} "
-                    f"(コンマと none は不可、1 つの計画に {MOST_RATINGS} 種類まで)",
-                    f"These cannot join the scale: {excerpt(', '.join(new), 100)} "
-                    f"(no commas, not none, at most {MOST_RATINGS} codes a plan).",
-                ),
-                pointer="/rating",
-            )
-        )
+    check_codes(new, len(known) + len(new))
     if new:
         joined = scale + [{"code": code, "label": None, "description": None} for code in new]
         usual = in_usual_order(scale) == scale  # an order that somebody gave is not ours to change

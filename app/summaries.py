@@ -80,14 +80,16 @@ class Group(Tally):
     municipality: (
         Annotated[str, Field(description="Municipality code (市区町村コード)")] | SkipJsonSchema[None]
     ) = None
-    municipality_label: Annotated[str, Field(description="Its name")] | SkipJsonSchema[None] = None
+    municipality_label: Annotated[str, Field(description="Its name (市区町村名)")] | SkipJsonSchema[None] = (
+        None
+    )
     plan: Annotated[str, Field(description="Plan slug (計画)")] | SkipJsonSchema[None] = None
-    plan_label: Annotated[str, Field(description="Its title")] | SkipJsonSchema[None] = None
+    plan_label: Annotated[str, Field(description="Its title (計画名)")] | SkipJsonSchema[None] = None
     section: Annotated[str, Field(description="Section code (節コード)")] | SkipJsonSchema[None] = None
-    section_label: Annotated[str | None, Field(description="Its label as printed")] = None
+    section_label: Annotated[str | None, Field(description="Its label as printed (節の表記)")] = None
     fiscal_year: Annotated[int, Field(description="Fiscal year (年度)")] | SkipJsonSchema[None] = None
     fiscal_year_label: (
-        Annotated[str, Field(description="The same as printed in Japan")] | SkipJsonSchema[None]
+        Annotated[str, Field(description="The same as printed in Japan (年度の表記)")] | SkipJsonSchema[None]
     ) = None
     department: Annotated[str | None, Field(description="Department (担当課); null when not known")] = None
 
@@ -143,7 +145,6 @@ def summarise_evaluations(
     A rating counts only within its own scale. Plans are summed when their scales are the same (codes, order,
     labels); else the answer is 422 until they are grouped by plan or one is named.
     """
-    unless_known(request, revision.etag)
     names = list(dict.fromkeys(query.group_by.split(","))) if query.group_by else []
     counts = _counts(session, query, names)
     plans = {row.plan_id for row in counts}
@@ -160,11 +161,13 @@ def summarise_evaluations(
         scale = _common(scales[row.plan_id] for row in rows)
         if scale is None:
             raise _not_summable()
-        results.append({**_shown(rows[0], names), **_tally(rows, scale, query.unit)})
+        first = min(rows, key=lambda row: row.plan_id)  # plans may name their municipality differently
+        results.append({**_shown(first, names), **_tally(rows, scale, query.unit)})
 
     scale = _common(scales.values())
     if scale is None and counts and "plan" not in names:
         raise _not_summable()
+    unless_known(request, revision.etag)  # a refusal comes first (RFC 9110, 13.2.1)
     overall = counts if query.unit == "evaluation" else _counts(session, query, [])
     body = {
         "metadata": {"unit": query.unit, "group_by": names, "denominator": "rated", "revision": revision.seq},
@@ -293,17 +296,23 @@ class Move(BaseModel):
     title: Annotated[str, Field(description="The measure's title (施策名)")]
     before: Annotated[
         list[str | None],
-        Field(alias="from", description="Its ratings in the first year, by row; empty when it has none"),
+        Field(
+            alias="from",
+            description="Its ratings in the first year, by row; empty when it has none (比較元の評価)",
+        ),
     ]
     after: Annotated[
         list[str | None],
-        Field(alias="to", description="Its ratings in the second year, by row; empty when it has none"),
+        Field(
+            alias="to",
+            description="Its ratings in the second year, by row; empty when it has none (比較先の評価)",
+        ),
     ]
 
 
 class MatrixCell(BaseModel):
-    before: Annotated[str, Field(alias="from", description="Rating in the first year")]
-    after: Annotated[str, Field(alias="to", description="Rating in the second year")]
+    before: Annotated[str, Field(alias="from", description="Rating in the first year (比較元の評価)")]
+    after: Annotated[str, Field(alias="to", description="Rating in the second year (比較先の評価)")]
     count: Annotated[int, Field(ge=0, description="Measures that moved so (施策数)")]
 
 
@@ -331,7 +340,9 @@ class TransitionsMetadata(BaseModel):
 
 class Transitions(BaseModel):
     metadata: Annotated[TransitionsMetadata, Field(description="What was compared, and how (比較の条件)")]
-    matrix: Annotated[list[MatrixCell], Field(description="Every pair of codes of the scale, zero or not")]
+    matrix: Annotated[
+        list[MatrixCell], Field(description="Every pair of codes of the scale, zero or not (推移表)")
+    ]
     improved: Annotated[list[Move], Field(description="Rated better in the second year (改善)")]
     unchanged: Annotated[list[Move], Field(description="Rated the same (同じ)")]
     worsened: Annotated[list[Move], Field(description="Rated worse (後退)")]
@@ -435,11 +446,12 @@ class Promise(BaseModel):
 
 class TimelineYear(BaseModel):
     fiscal_year: Annotated[int, Field(description="Fiscal year (年度)")]
-    fiscal_year_label: Annotated[str, Field(description="The same as printed in Japan")]
+    fiscal_year_label: Annotated[str, Field(description="The same as printed in Japan (年度の表記)")]
     planned: Annotated[
         list[Promise],
         Field(
-            description="What the year before had planned for it; empty when that year has no row or says nothing"
+            description="What the year before had planned for it; empty when that year has no row or says nothing "
+            "(前年度の計画)"
         ),
     ]
     evaluations: Annotated[
@@ -456,7 +468,9 @@ class TimelineMetadata(BaseModel):
 
 class Timeline(BaseModel):
     metadata: Annotated[TimelineMetadata, Field(description="Whose timeline it is (対象)")]
-    results: Annotated[list[TimelineYear], Field(description="Years with an evaluation, oldest first")]
+    results: Annotated[
+        list[TimelineYear], Field(description="Years with an evaluation, oldest first (年度ごとの経過)")
+    ]
 
 
 @router.get("/measures/{id:digits}/timeline", response_model=Timeline, tags=["measures"])

@@ -58,12 +58,12 @@ class Server:
     def create_database(self, name: str, template: str | None = None) -> str:
         """The URL of a new database: empty, or a copy of a template that nobody is connected to."""
         copied = SQL(" TEMPLATE {}").format(Identifier(template)) if template else SQL("")
-        self._execute(SQL("CREATE DATABASE {}").format(Identifier(name)) + copied)
+        self.execute(SQL("CREATE DATABASE {}").format(Identifier(name)) + copied)
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
         """Also when it is gone already, or when somebody is still connected."""
-        self._execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
+        self.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
 
     def stop(self) -> None:
         if self.guard:
@@ -90,7 +90,7 @@ class Server:
             **_unprivileged(),
         )
 
-    def _execute(self, statement: psycopg.sql.Composed) -> None:
+    def execute(self, statement: psycopg.sql.Composed) -> None:
         address = self.address.set(drivername="postgresql").render_as_string(hide_password=False)
         with psycopg.connect(address, autocommit=True) as connection:
             connection.execute(statement)

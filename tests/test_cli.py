@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 import sqlalchemy as sa
+from psycopg.sql import SQL, Identifier
 
 from app.kit import migrations
 from app.models import API_KEY, FEED, now
@@ -426,3 +427,50 @@ def test_a_seed_that_is_not_there_is_explained(any_database: str):
 @pytest.mark.parametrize("arguments", [["import", str(SEED)], ["keys", "list"]])
 def test_a_database_that_is_not_migrated_is_explained(arguments, tmp_path: Path, refused: Refused):
     assert "shinchoku migrate" in refused(*arguments, database_url=f"sqlite:///{tmp_path}/new.db")
+
+
+def test_a_rotated_key_goes_on_for_as_long_as_it_should(town: Service, here: Here):
+    url = address_of(town)
+    old = town.key("editor", "112356", name="政策課")
+    code, out, said = here("keys", "rotate", old[:12], "--overlap", "7", database_url=url)
+    new = out.strip()
+    assert (code, bool(KEY.fullmatch(new)), "is good until" in said) == (0, True, True)
+    assert here("keys", "rotate", new[:12], database_url=url)[2].count("no longer accepted") == 1
+    newest = here("keys", "list", database_url=url)[1]
+    assert newest.count("政策課") == 3
+    section = {"plan": PLAN, "code": "9"}
+    for key, status in ((old, 201), (new, 401)):
+        with town.holder(key) as holder:
+            assert holder.post("/sections", json=section).status_code == status
+    assert "no valid key" in here("keys", "rotate", new[:12], database_url=url)[2]
+
+
+def test_marks_that_no_scale_can_hold_are_refused_also_in_a_new_plan(
+    migrated: str, here: Here, document: Path
+):
+    for mark in ("none", "A,B"):
+        document.write_bytes(SEED.read_bytes().replace(b"\tA\t", f"\t{mark}\t".encode(), 1))
+        code, out, said = here("import", document, database_url=migrated)
+        assert (code, out, "cannot join the scale" in said) == (1, "", True)
+
+
+def test_a_copy_is_not_imported_into_and_the_reason_is_told(town: Service, any_database: str, here: Here):
+    assert here("mirror", str(town.anyone.base_url), "--once", database_url=any_database)[0] == 0
+    code, _, said = here("import", SEED, database_url=any_database)
+    assert (code, "read-only here" in said) == (1, True)
+
+
+def test_a_database_that_is_not_in_utf_8_is_refused(backend: Backend, here: Here):
+    if backend._server is None:
+        return
+    name = f"ascii_{backend._made}"
+    make = "CREATE DATABASE {} ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+    backend._server.execute(SQL(make).format(Identifier(name)))
+    code, _, said = here("migrate", database_url=backend._server.url(name))
+    assert (code, "must be one in UTF-8" in said) == (1, True)
+    backend._server.drop_database(name)
+
+
+def test_the_command_tells_its_version(here: Here):
+    code, out, _ = here("--version")
+    assert (code, bool(re.fullmatch(r"shinchoku [0-9.]+\n", out))) == (0, True)

@@ -315,7 +315,7 @@ def test_a_name_that_is_given_twice_counts_where_it_stands_first(shelf: httpx.Cl
 
 @pytest.mark.parametrize(("path", "names"), SORTS.items())
 def test_an_unknown_order_is_refused_and_the_known_ones_are_named(path, names, read: httpx.Client):
-    detail = f"次の名前をコンマ区切りで指定してください: {', '.join(names.split())}"
+    detail = f"次の名前をコンマ区切りで指定してください（前に - を付けると降順）: {', '.join(names.split())}"
     for sort in ("nothing", "", "id,", ",id", "+id", "--id", "ID", "id;drop"):
         assert refused(read.get(path, params={"sort": sort})) == [{"parameter": "sort", "detail": detail}]
 
@@ -484,7 +484,7 @@ def test_picked_fields_keep_their_order_and_stand_once(shelf: httpx.Client):
 def test_an_unknown_field_is_refused_and_the_known_ones_are_named(path, names, read: httpx.Client):
     allowed = [*names.split(), *(["evaluations"] if path == "/measures" else [])]
     detail = f"次の名前をコンマ区切りで指定してください: {', '.join(allowed)}"
-    for fields in ("nothing", "", "id,", "id, key", "-id", "content", "folded"):
+    for fields in ("nothing", "", "id,", "id;key", "-id", "content", "folded"):
         assert refused(read.get(path, params={"fields": fields})) == [
             {"parameter": "fields", "detail": detail}
         ]
@@ -782,7 +782,10 @@ def test_a_name_that_only_resembles_a_parameter_is_unknown(name, read: httpx.Cli
     "query", ["limit=1&limit=2", "limit=1&limit=1", "sort=id&sort=-id", "limit=1&%6Cimit=1"]
 )
 def test_a_parameter_is_given_once(query, read: httpx.Client):
-    once = {"parameter": query.partition("=")[0], "detail": "一度だけ指定してください。"}
+    once = {
+        "parameter": query.partition("=")[0],
+        "detail": "一度だけ指定してください。複数の値はコンマで区切ります。",
+    }
     for path in LISTS:
         assert refused(read.get(f"{path}?{query}")) == [once]
 

@@ -14,12 +14,13 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlmodel import SQLModel
 
+from app.changes import remove, save
 from app.cli import beside
 from app.documents.importing import Told, import_document
 from app.kit import migrations
 from app.kit.database import Database
 from app.kit.settings import ROOT
-from app.models import EVALUATION, FEED
+from app.models import EVALUATION, FEED, Plan
 from tests.conftest import SEED, Backend, Service, opened, running
 
 REVISIONS = [
@@ -87,6 +88,18 @@ def test_each_step_can_be_undone_and_done_again(revision, empty: Database):
     migrations.downgrade(empty, "-1")
     migrations.upgrade(empty, revision)
     assert tables(empty) == there
+
+
+def test_what_is_undone_and_done_again_still_knows_which_ids_it_gave_out(seeded: Database):
+    plan = {"slug": "gone", "title": "計画", "municipality_code": "112011", "municipality": "川越市"}
+    with seeded.writing() as session:
+        [last] = save(session, Plan, [plan]).ids
+        remove(session, Plan, [last])
+    for _ in REVISIONS[:-1]:
+        migrations.downgrade(seeded, "-1")
+    migrations.upgrade(seeded)
+    with seeded.writing() as session:
+        assert save(session, Plan, [plan | {"slug": "next"}]).ids > [last]
 
 
 def test_migrating_what_is_migrated_changes_nothing(seeded: Database):

@@ -47,6 +47,15 @@ def replay(standby: Server, what: str) -> None:
         connection.execute(f"SELECT pg_wal_replay_{what}()".encode())
 
 
+def stand_of(standby: Server, service: Service) -> int:
+    name = str(sa.make_url(service.url).database)
+    address = standby.address.set(drivername="postgresql", database=name).render_as_string()
+    with psycopg.connect(address) as connection:
+        found = connection.execute("SELECT seq FROM feed").fetchone()
+    assert found
+    return int(found[0])
+
+
 def wait_until(true: Callable[[], bool], seconds: float = 20) -> None:
     end = time.monotonic() + seconds
     while not true():
@@ -96,6 +105,7 @@ def test_a_standby_that_is_away_is_missed_by_nobody(pair: Service, servers: tupl
             assert (answer.status_code, revision_of(answer)) == (200, 57)
     finally:
         standby.resume()
+    wait_until(lambda: stand_of(standby, pair) == 57)
     replay(standby, "pause")
     with pair.holder(pair.key("admin")) as admin:
         admin.patch("/sections/1", json={"title": "別の題"}, headers=ANY)

@@ -812,3 +812,19 @@ def test_a_plan_without_anything_is_missing_nothing(desk: httpx.Client):
         "without_rationale": [],
         "without_next_plan": [],
     }
+
+
+def test_a_municipality_that_two_plans_name_differently_has_one_name(desk: httpx.Client):
+    make(desk, "first", {"1-1": {2017: ["A"]}}, municipality="川越市")
+    make(desk, "second", {"1-1": {2017: ["A", ("B", "福祉課")]}}, municipality="川越")
+    for group_by in ("municipality", "municipality,department"):
+        found = got(desk, "/evaluations/summary", municipality=KAWAGOE, group_by=group_by)
+        names = [group["municipality_label"] for group in found["results"] if group.get("department") is None]
+        assert names == ["川越市"]
+
+
+def test_a_refusal_comes_before_what_the_reader_knows(desk: httpx.Client):
+    make(desk, "other", {"1-1": {2017: ["x"]}}, scale="xy")
+    known = {"If-None-Match": "*"}
+    assert desk.get("/evaluations/summary", headers=known).status_code == 422
+    assert desk.get("/evaluations/summary?plan=other", headers=known).status_code == 304

@@ -188,7 +188,8 @@ def _plan(session: Session, table: Recognised, told: Told) -> tuple[int, Saved]:
                 parameter="municipality_code",
             )
         )
-    codes = dict.fromkeys(row.rating for row in table.evaluations if row.rating is not None)
+    codes = list(dict.fromkeys(row.rating for row in table.evaluations if row.rating is not None))
+    plans.check_codes(codes, len(codes))
     made = save(
         session,
         Plan,

@@ -1,6 +1,7 @@
 """The database: SQLite or PostgreSQL, one transaction a request, ended in one place before the answer leaves."""
 
 import logging
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 
 import anyio
 import orjson
+import psycopg
 import sqlalchemy as sa
 from anyio.to_thread import run_sync
 from fastapi import Depends, Header, Request
@@ -161,6 +163,7 @@ class Database:
             limiter.release_on_behalf_of(holder)
 
 
+SQLITE_PASSES = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN}
 STANDBY_PAUSE = 5  # seconds in which a standby that is away is not asked again
 READ_ONLY = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
@@ -173,6 +176,18 @@ def _postgresql(busy_timeout: float, statement_timeout: float) -> dict[str, Any]
         "pool_pre_ping": True,
         "connect_args": {"options": options, "connect_timeout": max(2, int(busy_timeout))},
     }
+
+
+def passes(error: Exception) -> bool:
+    """Whether it is the database that is away, busy or not migrated yet, so that waiting helps; else it is a fault."""
+    cause = getattr(error, "orig", None)
+    if isinstance(cause, sqlite3.Error):
+        # The lower byte tells the kind, the others which of it.
+        kind = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        return kind in SQLITE_PASSES or str(cause).startswith("no such table")
+    if isinstance(cause, psycopg.Error):
+        return isinstance(cause, psycopg.OperationalError | psycopg.errors.UndefinedTable)
+    return isinstance(error, sa.exc.TimeoutError)
 
 
 def busy() -> Unavailable:

@@ -223,7 +223,10 @@ def from_http_exception(error: HTTPException) -> Problem:
         return error
     if error.status_code == 404:
         return nothing_here()
-    return Malformed("要求を読み取れませんでした。", "The request could not be read.")
+    return Malformed(
+        "本文を JSON として読み取れません。UTF-8 の JSON を送ってください。",
+        "The body cannot be read as JSON: send JSON in UTF-8.",
+    )
 
 
 def nothing_here() -> NotFound:
@@ -236,7 +239,10 @@ def nothing_here() -> NotFound:
 def from_validation(error: RequestValidationError, fields: Sequence[str] = ()) -> Problem:
     """What is wrong with a request whose body has these fields."""
     errors = error.errors()
-    return Invalid(*(_finding(each, fields) for each in errors[:MOST_FINDINGS]), count=len(errors))
+    findings = dict.fromkeys(
+        _finding(each, fields) for each in errors[:MOST_FINDINGS]
+    )  # two may read one header
+    return Invalid(*findings, count=len(findings) if len(errors) <= MOST_FINDINGS else len(errors))
 
 
 def _finding(error: Mapping[str, Any], fields: Sequence[str]) -> Finding:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -10,7 +11,7 @@ from urllib.parse import unquote_plus
 
 import anyio
 import orjson
-from fastapi import FastAPI, Header, Request, Response
+from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.params import ParamTypes
@@ -21,6 +22,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.kit import keys
 from app.kit.errors import (
     Broken,
     Finding,
@@ -67,7 +69,8 @@ def unless_known(request: Request, etag: str) -> None:
     """Ends the request with 304 when `If-None-Match` names this tag."""
     given = ",".join(request.headers.getlist("if-none-match"))  # a list may be spread over several lines
     if given and _names(given, etag, weak=True):
-        raise NotModified(etag)
+        compressed = etag[:-1] + '-gzip"'
+        raise NotModified(compressed if compressed in given else etag)
 
 
 def answer(
@@ -95,15 +98,18 @@ async def while_connected(request: Request) -> AsyncGenerator[None]:
         group.cancel_scope.cancel()
 
 
+async def _nothing() -> AsyncGenerator[bytes]:
+    yield b""
+
+
 class Streamed(StreamingResponse):
     """An answer of any length. What makes it ends when the reader goes away, and does not begin for a HEAD."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(cast(AsyncGenerator[bytes], self.body_iterator)):
             if scope.get("head"):
-                await Response(status_code=self.status_code, headers=dict(self.headers))(scope, receive, send)
-            else:
-                await super().__call__(scope, receive, send)
+                self.body_iterator = _nothing()
+            await super().__call__(scope, receive, send)
 
 
 def written(value: Any, *, created_at: str | None = None) -> Response:
@@ -115,14 +121,22 @@ def written(value: Any, *, created_at: str | None = None) -> Response:
     return Response(body, 201, {**headers, "Location": created_at}, "application/json")
 
 
-IfMatch = Annotated[
-    str | None,
-    Header(
-        alias="If-Match",
-        description="The `ETag` of the row as you have seen it, or `*` for whatever it is now",
-        examples=["*"],
-    ),
-]
+def _if_match(
+    request: Request,
+    given: Annotated[
+        str | None,
+        Header(
+            alias="If-Match",
+            description="The `ETag` of the row as you have seen it, or `*` for whatever it is now",
+            examples=["*"],
+        ),
+    ] = None,
+) -> str | None:
+    lines = request.headers.getlist("if-match")  # a list may be spread over several lines
+    return ",".join(lines) if lines else None
+
+
+IfMatch = Annotated[str | None, Depends(_if_match)]
 
 
 def must_match(if_match: str | None, etag: str) -> None:
@@ -137,6 +151,12 @@ def must_match(if_match: str | None, etag: str) -> None:
             "Send the ETag in If-Match as you read it, with its quotation marks (or * for any version).",
             headers={"ETag": etag},
         )
+    if not _names(if_match, etag, weak=False) and _names(if_match, etag, weak=True):
+        raise PreconditionFailed(
+            "弱い ETag (W/ 付き) では更新できません。途中のプロキシが付けた W/ を除いて送ってください。",
+            "A weak tag (W/…) proves nothing here. Send it without the W/ that a proxy has put before it.",
+            headers={"ETag": etag},
+        )
     if not _names(if_match, etag, weak=False):
         raise PreconditionFailed(
             "読み取ったあとに別の更新がありました。もう一度読み取り、変更をやり直してください。",
@@ -149,7 +169,8 @@ def _names(given: str, etag: str, *, weak: bool) -> bool:
     """RFC 9110: If-None-Match compares weakly, If-Match strongly."""
     if given.strip() == "*":
         return True
-    tags = [part.strip() for part in given.split(",")]
+    # The compressed form of an answer has a tag of its own, of the same row.
+    tags = [re.sub('-gzip"$', '"', part.strip()) for part in given.split(",")]
     return etag in ([part.removeprefix("W/") for part in tags] if weak else tags)
 
 
@@ -195,7 +216,10 @@ def _refuse_unknown(query: bytes, route: APIRoute) -> None:
                 en = f"Allowed here: {allowed}." if known else "None is allowed here."
                 says = Say(f"このパラメーターはありません。{ja}", f"There is no such parameter. {en}")
             elif name in given:
-                says = Say("一度だけ指定してください。", "Give it only once.")
+                says = Say(
+                    "一度だけ指定してください。複数の値はコンマで区切ります。",
+                    "Give it only once; several values are separated by commas.",
+                )
             else:
                 given.append(name)
                 continue
@@ -273,9 +297,8 @@ class Manners:
         async def bare_send(message: Message) -> None:
             nonlocal started
             started = True
-            if message["type"] == "http.response.start" and "revision" in state:
-                revision = (b"shinchoku-revision", b"%d" % state["revision"])
-                message = {**message, "headers": [*message["headers"], revision]}
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": _headers(message["headers"], state)}
             if head and message["type"] == "http.response.body":
                 message = {**message, "body": b""}
             await send(message)
@@ -306,6 +329,14 @@ class Manners:
             f"A body may have at most {limit:,} bytes.",
             headers={"Connection": "close"},
         )
+
+
+def _headers(headers: list[tuple[bytes, bytes]], state: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
+    """With the revision that it shows. Compressed bytes are other bytes and have another tag (RFC 9110, 8.8.3.3)."""
+    if (b"content-encoding", b"gzip") in headers:
+        headers = [(k, v[:-1] + b'-gzip"' if k == b"etag" else v) for k, v in headers]
+    shown = [(b"shinchoku-revision", b"%d" % state["revision"])] if "revision" in state else []
+    return [*headers, *shown]
 
 
 class Cors(CORSMiddleware):
@@ -392,7 +423,7 @@ class RequestLog:
                 extra={
                     "method": scope["method"],
                     "path": scope["path"],
-                    "query": scope["query_string"].decode("latin-1"),
+                    "query": keys.masked(scope["query_string"].decode("latin-1")),
                     "status": status,
                     "ms": round((time.perf_counter() - start) * 1000, 1),
                 },

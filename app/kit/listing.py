@@ -43,18 +43,20 @@ class Names:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         one = f"{'-?' if self.signed else ''}({'|'.join(self.allowed)})"
-        return {**handler(schema), "pattern": f"^{one}(,{one})*$", "description": self.description}
+        told = f"{self.description}: {', '.join(self.allowed)}"
+        return {**handler(schema), "pattern": f"^{one}(, ?{one})*$", "description": told}
 
     def _check(self, value: str) -> str:
-        for name in value.split(","):
+        names = [name.strip(" ") for name in value.split(",")]
+        for name in names:
             if (name.removeprefix("-") if self.signed else name) not in self.allowed:
                 allowed = ", ".join(self.allowed)
                 raise refusal(
                     "names",
-                    f"次の名前をコンマ区切りで指定してください: {allowed}",
-                    f"Give a comma list of these names: {allowed}",
+                    f"次の名前をコンマ区切りで指定してください{'（前に - を付けると降順）' * self.signed}: {allowed}",
+                    f"Give a comma list of these names{', each with - before it to descend' * self.signed}: {allowed}",
                 )
-        return value
+        return ",".join(names)
 
 
 class PageQuery(BaseModel):

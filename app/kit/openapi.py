@@ -20,26 +20,32 @@ PROBLEM: Schema = {
         "type": {
             "type": "string",
             "format": "uri-reference",
-            "description": "What kind of problem it is",
+            "description": "What kind of problem it is (問題の種類)",
             "enum": [f"/docs/problems/{problem.slug}" for problem in PROBLEMS],
         },
-        "title": {"type": "string", "description": "The kind in words"},
-        "status": {"type": "integer", "description": "The HTTP status"},
-        "detail": {"type": "string", "description": "What happened, and what to do"},
-        "instance": {"type": "string", "description": "The address that was asked for"},
-        "existing": {"type": "string", "description": "With 409: the row that has this key already"},
+        "title": {"type": "string", "description": "The kind in words (種類の名称)"},
+        "status": {"type": "integer", "description": "The HTTP status (状態コード)"},
+        "detail": {"type": "string", "description": "What happened, and what to do (説明と対処)"},
+        "instance": {"type": "string", "description": "The address that was asked for (要求されたアドレス)"},
+        "existing": {
+            "type": "string",
+            "description": "With 409: the row that has this key already (既にある行)",
+        },
         "errors": {
             "type": "array",
-            "description": "With 404 and 422: each part of the input that is wrong",
+            "description": "With 404 and 422: each part of the input that is wrong (誤りの一覧)",
             "items": {
                 "type": "object",
                 "required": ["detail"],
                 "properties": {
-                    "parameter": {"type": "string", "description": "The parameter"},
-                    "pointer": {"type": "string", "description": "The place in the body, as a JSON pointer"},
+                    "parameter": {"type": "string", "description": "The parameter (パラメーター)"},
+                    "pointer": {
+                        "type": "string",
+                        "description": "The place in the body, as a JSON pointer (本文中の位置)",
+                    },
                     "detail": {
                         "type": "string",
-                        "description": "What is wrong with it, and what would be right",
+                        "description": "What is wrong with it, and what would be right (誤りと正しい形)",
                     },
                 },
             },
@@ -57,6 +63,10 @@ HEADERS: Schema = {
     "Allow": {"description": "The methods that this address answers", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}},
     "WWW-Authenticate": {"description": "How to send a key", "schema": {"type": "string"}},
+    "Shinchoku-Revision": {
+        "description": "The state of the database that this answer shows or has made (リビジョン)",
+        "schema": {"type": "integer"},
+    },
 }
 
 
@@ -90,7 +100,18 @@ def describe(app: FastAPI, requests: Schema, answers: Schema) -> Schema:
     components["responses"] = {
         problem.slug: {
             "description": f"{problem.title.en} ({problem.title.ja})",
-            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {
+                "application/problem+json": {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "example": {
+                        "type": f"/docs/problems/{problem.slug}",
+                        "title": problem.title.ja,
+                        "status": problem.status,
+                        "detail": "…",
+                        "instance": "/evaluations",
+                    },
+                }
+            },
             **_headers(*_headers_of(problem.status)),
         }
         for problem in PROBLEMS
@@ -117,11 +138,11 @@ def _exemplify(place: Schema | None, example: Any) -> None:
 
 
 def _renamed(schema: Schema) -> Schema:
-    """Clients call an evaluation Evaluation; here that is the table's name."""
-    names = {"Rating-Input": "NewRating", "Rating-Output": "Rating"}
-    names |= {
-        name: name.removesuffix("Shape") for name in schema["components"]["schemas"] if name.endswith("Shape")
-    }
+    """Clients call a row by its noun, which here is the table's name; what they send of it is new."""
+    names = {}
+    for name in schema["components"]["schemas"]:
+        base, _, way = name.removesuffix("Shape").partition("-")
+        names[name] = f"New{base}" if way == "Input" else base
     written = json.dumps(schema)
     for old, new in names.items():
         written = written.replace(f'#/components/schemas/{old}"', f'#/components/schemas/{new}"')
@@ -166,13 +187,18 @@ def _complete(path: str, method: str, operation: Schema) -> None:
         operation.setdefault("parameters", []).append(IF_NONE_MATCH)
         responses["200"] |= _headers(
             "ETag",
+            *(
+                ["Shinchoku-Revision"]
+                if any(it["name"] == "Shinchoku-Revision" for it in operation["parameters"])
+                else []
+            ),
             *(["Link"] if "limit" in {parameter["name"] for parameter in operation["parameters"]} else []),
         )
         responses["304"] = {"description": "Nothing has changed since If-None-Match", **_headers("ETag")}
     elif method == "patch":
-        responses["200"] |= _headers("ETag")
+        responses["200"] |= _headers("ETag", "Shinchoku-Revision")
     elif method == "post":
-        responses["201"] |= _headers("ETag", "Location")
+        responses["201"] |= _headers("ETag", "Location", "Shinchoku-Revision")
 
 
 def _not_null(schema: Schema) -> Schema:

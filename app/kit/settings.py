@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -51,8 +52,8 @@ class Settings(BaseSettings):
         default=["*"],
         description='Web sites whose pages may call the API, as a JSON list such as `["https://example.jp"]`',
     )
-    log_level: str = Field(
-        default="info", pattern="^(debug|info|warning|error)$", description="Least level of what is logged"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level of what is logged: debug, info, warning or error"
     )
 
     @field_validator("database_url")

@@ -61,15 +61,16 @@ def _tell_places() -> None:
 def downgrade() -> None:
     for index in ("entity_key", "plan", "municipality_code"):
         op.drop_index(f"ix_change_{index}_seq", "change")
-    with op.batch_alter_table("change") as change:
-        change.drop_column("municipality_code")
-        change.drop_column("plan")
+    # Column by column: a table that is rebuilt would forget which ids it has given out.
+    for table, column in (
+        ("change", "municipality_code"),
+        ("change", "plan"),
+        ("feed", "horizon"),
+        ("plan", "origin"),
+    ):
+        op.drop_column(table, column)
     removals = sa.text("op = 'delete'")
     op.create_index(
         "ix_change_deleted", "change", ["entity", "key"], sqlite_where=removals, postgresql_where=removals
     )
     op.drop_table("source")
-    with op.batch_alter_table("feed") as feed:
-        feed.drop_column("horizon")
-    with op.batch_alter_table("plan") as plan:
-        plan.drop_column("origin")
