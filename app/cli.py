@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 import uvicorn
 from pydantic import ValidationError
@@ -56,9 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except sa.exc.IntegrityError:
         print("shinchoku: somebody wrote the same at the same moment; try again", file=sys.stderr)
         return 1
-    except sa.exc.DBAPIError as error:
+    except (sa.exc.DBAPIError, psycopg.Error) as error:
         where = sa.make_url(settings.database_url).render_as_string(hide_password=True)
-        print(f"shinchoku: the database {where} cannot be used: {error.orig}", file=sys.stderr)
+        reason = getattr(error, "orig", error)
+        print(f"shinchoku: the database {where} cannot be used: {reason}", file=sys.stderr)
         return 1
     return 0
 
@@ -277,9 +279,10 @@ def _refuse_taken_port(host: str, port: int) -> None:
 def _migrate(options: argparse.Namespace, settings: Settings) -> None:
     with _database(settings) as database:
         if not database.sqlite:
-            with database.engine.connect() as connection:
-                encoding = connection.scalar(sa.text("SHOW server_encoding"))
-            if encoding not in ("UTF8", b"UTF8"):
+            address = database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+            with psycopg.connect(address) as connection:  # SQLAlchemy does not get as far as to ask
+                encoding = connection.info.parameter_status("server_encoding")
+            if encoding != "UTF8":
                 raise Stop(
                     "the database must be one in UTF-8: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
                 )
