@@ -13,7 +13,7 @@ pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 # a changed lock, a moved folder or a copied one installs anew, and anything else does not.
 stamp := .venv/ready-$(shell { pwd; cat pyproject.toml requirements.lock requirements-dev.lock; } | cksum | tr ' ' '-')
 
-.PHONY: help run test check format lock clean
+.PHONY: help run test prove check format lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -25,6 +25,9 @@ run: $(stamp)  ## install what the service needs, bring the database up to date 
 
 test: $(stamp)-dev  ## run the whole test suite (PYTEST_ARGS, by default one process per core)
 	@$(bin)/python -m pytest $(PYTEST_ARGS)
+
+prove: $(stamp)-dev  ## prove the promises at their full figures and write docs/promises.md (about an hour)
+	@SHINCHOKU_PROVE=1 $(bin)/python -m pytest -n0 tests/promises
 
 check: $(stamp)-dev  ## lint, formatting and types
 	@$(bin)/python -m ruff check

@@ -121,6 +121,8 @@ def _restore_postgresql(database: Database, file: Path) -> None:
         if "CREATE TABLE public.feed" not in script.read_text("utf-8"):
             raise Unusable(f"{file} is no backup of Shinchoku's PostgreSQL database")
         steps = [
+            # Every request looks at this table first: those under way end in peace, and the next ones wait here.
+            "--command=DO $$ BEGIN IF to_regclass('feed') IS NOT NULL THEN LOCK TABLE feed; END IF; END $$",
             f"--command=DROP TABLE IF EXISTS {tables} CASCADE",
             f"--file={script}",
             "--command=RESET search_path",

@@ -21,7 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session as AnySession
 from sqlmodel import Session
 
-from app.kit.database import Database, Reading, Turn
+from app.kit.database import Database, Reading, Turn, busy
 from app.kit.errors import Forbidden
 from app.kit.watch import CHANNEL
 from app.models import (
@@ -387,8 +387,10 @@ class Revision(NamedTuple):
 @event.listens_for(Turn, "after_begin")
 def _stand(session: AnySession, transaction: Any, connection: sa.Connection) -> None:
     """What a request sees is a state with a number: it is read first, in the same snapshot."""
-    epoch, seq, horizon = connection.execute(sa.select(FEED.c.epoch, FEED.c.seq, FEED.c.horizon)).one()
-    session.info.update(epoch=epoch, revision=seq, horizon=horizon)
+    stand = connection.execute(sa.select(FEED.c.epoch, FEED.c.seq, FEED.c.horizon)).one_or_none()
+    if stand is None:  # a backup is being restored: what was there before is gone for this snapshot, too
+        raise busy()
+    session.info.update(epoch=stand.epoch, revision=stand.seq, horizon=stand.horizon)
 
 
 def revision(session: Reading) -> Revision:

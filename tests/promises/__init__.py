@@ -1,0 +1,1 @@
+"""What the service promises, each promise with a figure: short ones in `make test`, full ones in `make prove`."""
