@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -16,7 +18,8 @@ import sqlalchemy as sa
 from app.changes import ENTITIES
 from app.kit.settings import ROOT
 from app.models import CHANGE, FEED
-from tests.conftest import FUJIMI, KAWAGOE, Service, opened, running
+from tests.conftest import FUJIMI, KAWAGOE, Backend, Service, opened, running
+from tests.processes import Served, serving
 from tests.test_changes import write_at_random
 
 PLAN = "fujimi-yumetsunagu"
@@ -424,3 +427,37 @@ def test_the_digest_is_the_same_on_another_database_with_the_same_rows(town: Ser
     with opened(town.url) as database, database.reading() as session:
         keys = session.scalars(sa.select(CHANGE.c.key)).all()
     assert got(town.anyone, "/changes/digest")["count"] == len(set(keys)) == 52 + 4
+
+
+def fill(url: str, rows: int) -> None:
+    """So many evaluations more, past the log: only reading them is looked at."""
+    numbers = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows) SELECT i FROM n"
+    )
+    made = (  # noqa: S608 (of our own making)
+        "INSERT INTO evaluation "
+        "(measure_id, fiscal_year, ordinal, implementation, extra, folded, version, created_at, updated_at) "
+        "SELECT 1, 2018, i, :text, '{}', 'x', 1, created_at, updated_at "
+        f"FROM measure, ({numbers}) AS numbers WHERE measure.id = 1"
+    )
+    with opened(url) as database, database.writing() as session:
+        session.execute(sa.text(made), {"rows": rows, "text": "子どもの居場所となる場所の確保・支援" * 5})
+
+
+def test_a_snapshot_of_many_rows_needs_little_memory(backend: Backend):
+    url = backend.seeded()
+    fill(url, 60_000)
+    with serving(url) as served:
+        served.client.get("/snapshot.jsonl?plan=none")
+        before, size = most_memory(served), 0
+        with served.client.stream("GET", "/snapshot.jsonl") as answer:
+            for some in answer.iter_bytes():
+                size += len(some)
+        assert size > 20_000_000
+        assert most_memory(served) - before < 15_000_000
+    backend.drop(url)
+
+
+def most_memory(served: Served) -> int:
+    status = Path(f"/proc/{served.process.pid}/status").read_text()
+    return 1024 * int(re.findall(r"VmHWM:\s*([0-9]+) kB", status)[0])
