@@ -434,7 +434,7 @@ def fill(url: str, rows: int) -> None:
     numbers = (
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows) SELECT i FROM n"
     )
-    made = (  # noqa: S608 (of our own making)
+    made = (
         "INSERT INTO evaluation "
         "(measure_id, fiscal_year, ordinal, implementation, extra, folded, version, created_at, updated_at) "
         "SELECT 1, 2018, i, :text, '{}', 'x', 1, created_at, updated_at "
