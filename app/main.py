@@ -16,10 +16,11 @@ from app import evaluations, feed, health, measures, plans, sections, summaries
 from app.documents import routes as documents
 from app.kit import http
 from app.kit.database import Database, busy
-from app.kit.errors import Conflict, from_http_exception, from_validation, problem_response
+from app.kit.errors import Conflict, from_http_exception, from_validation
 from app.kit.http import PUBLIC, Cors, Manners, NotModified, RequestLog
 from app.kit.settings import Settings
-from app.pages import docs
+from app.pages import docs, html, views
+from app.pages.html import tell
 
 log = logging.getLogger("shinchoku")
 
@@ -94,6 +95,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         documents.router,
         feed.router,
         health.router,
+        views.router,
+        html.router,
         docs.router,
     ):
         app.include_router(router)
@@ -101,7 +104,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.openapi = lambda: docs.describe(app)  # type: ignore[method-assign]
 
     app.add_middleware(GZipMiddleware, minimum_size=1_000)
-    app.add_middleware(Manners, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(Manners, max_body_bytes=settings.max_body_bytes, tell=tell)
     app.add_middleware(
         Cors,
         allow_origins=settings.cors_origins,
@@ -137,7 +140,7 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(NotModified)
     async def not_modified(request: Request, error: NotModified) -> Response:
-        headers = {**PUBLIC, "ETag": error.etag, "Vary": "Accept-Encoding"}
+        headers = {**PUBLIC, "ETag": error.etag, "Vary": error.vary}
         return Response(status_code=304, headers=headers)
 
     @app.exception_handler(HTTPException)
@@ -146,14 +149,14 @@ def _answer_errors(app: FastAPI) -> None:
             if request.method == "OPTIONS":
                 allow = ", ".join(http.allowed_methods(app, request.scope))
                 return Response(status_code=204, headers={"Allow": allow})
-            return problem_response(request, http.method_not_allowed(app, request.scope))
-        return problem_response(request, from_http_exception(error))
+            return tell(request, http.method_not_allowed(app, request.scope))
+        return tell(request, from_http_exception(error))
 
     @app.exception_handler(RequestValidationError)
     async def validation(request: Request, error: RequestValidationError) -> Response:
         body = getattr(request.scope.get("route"), "body_field", None)
         fields = body.field_info.annotation.model_fields if body else ()
-        return problem_response(request, from_validation(error, tuple(fields)))
+        return tell(request, from_validation(error, tuple(fields)))
 
     @app.exception_handler(sqlalchemy.exc.IntegrityError)
     async def collision(request: Request, error: sqlalchemy.exc.IntegrityError) -> Response:
@@ -161,7 +164,7 @@ def _answer_errors(app: FastAPI) -> None:
             "同時に行われた別の更新と衝突しました。読み直して、もう一度お試しください。",
             "It collided with another write at the same moment. Read again and retry.",
         )
-        return problem_response(request, problem)
+        return tell(request, problem)
 
     @app.exception_handler(sqlalchemy.exc.ProgrammingError)
     async def unmigrated(request: Request, error: sqlalchemy.exc.ProgrammingError) -> Response:
@@ -173,4 +176,4 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(sqlalchemy.exc.TimeoutError)
     async def away(request: Request, error: Exception) -> Response:
         log.warning("database", extra={"error": type(error.__cause__ or error).__name__})
-        return problem_response(request, busy())
+        return tell(request, busy())
