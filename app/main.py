@@ -19,7 +19,7 @@ from app.kit.database import Database, busy
 from app.kit.errors import Conflict, from_http_exception, from_validation
 from app.kit.http import PUBLIC, Cors, Manners, NotModified, RequestLog
 from app.kit.settings import Settings
-from app.pages import docs, html, views
+from app.pages import catalog, docs, guide, html, views
 from app.pages.html import tell
 
 log = logging.getLogger("shinchoku")
@@ -96,6 +96,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         feed.router,
         health.router,
         views.router,
+        guide.router,
+        catalog.router,
         html.router,
         docs.router,
     ):
