@@ -153,6 +153,8 @@ def _complete(path: str, method: str, operation: Schema) -> None:
         schema = parameter["schema"] = _not_null(parameter["schema"])
         parameter["required"] |= parameter["name"] == "If-Match"
         parameter.setdefault("description", schema.pop("description", ""))
+        if parameter["required"] and parameter["in"] != "header" and "examples" in schema:
+            parameter["example"] = schema["examples"][0]  # what a page to try it out begins with
     responses = operation["responses"]
     responses.pop("422", None)
     declared = {int(status) for status in responses if int(status) >= 400}
