@@ -5,7 +5,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -13,6 +15,7 @@ import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.sync_api import Browser, Page, expect
 
+from app.kit.settings import ROOT
 from tests.browser import chromium, launched
 from tests.conftest import Backend, running
 from tests.invented import invent
@@ -217,3 +220,61 @@ def test_the_api_can_be_tried_on_real_rows(browser: Browser, shown: httpx.Client
         expect(answer).to_contain_text("子ども未来応援センター")
         tags = visit.page.locator(".opblock-tag").all_inner_texts()
         assert all(re.search("[ぁ-んァ-ヶ一-龠]", tag) for tag in tags), tags
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Our data on the page of another site
+
+EXAMPLE = ROOT / "examples" / "plan.html"
+
+
+def test_the_example_is_short_and_asks_nobody_else():
+    text = EXAMPLE.read_text("utf-8")
+    assert len(text.splitlines()) < 150
+    assert re.findall(r"https?://[^\"]+", text) == ["http://127.0.0.1:8000"]
+
+
+@contextmanager
+def another_site(text: str) -> Iterator[str]:
+    """A site of one page. Its port makes it another origin."""
+
+    class Site(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *said: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def test_another_site_can_show_a_plan(browser: Browser, shown: httpx.Client):
+    """The example as it stands, opened from another origin than the service's."""
+    base = str(shown.base_url).rstrip("/")
+    text = EXAMPLE.read_text("utf-8").replace("http://127.0.0.1:8000", base)
+    with another_site(text) as site, visiting(browser, shown, viewport=PHONE) as visit:
+        visit.page.goto(site)
+        section = visit.page.locator(".shinchoku")
+        expect(section.get_by_role("status")).to_have_text("24 施策")
+        expect(section.get_by_role("listitem")).to_have_count(10)
+        section.get_by_role("button", name="続きを見る").click()
+        section.get_by_role("button", name="続きを見る").click()
+        expect(section.get_by_role("listitem")).to_have_count(24)
+        expect(section.get_by_role("button", name="続きを見る")).to_be_hidden()
+        section.get_by_label("言葉で探す").fill("学習")
+        section.get_by_label("評価").select_option("B")
+        section.get_by_role("button", name="探す").click()
+        expect(section.get_by_role("status")).to_have_text("2 施策")
+        expect(section.get_by_role("listitem").last).to_contain_text(
+            "B 平成29年度 庁内推進委員会調査専門部会で助成団体の資格基準等検討"
+        )
+        expect(section).to_contain_text("出典: 富士見市")
+        found = violations(visit.page, runOnly={"type": "tag", "values": WCAG[:-1]})
+        assert found == []
+        visit.complaints[:] = [said for said in visit.complaints if said != site]

@@ -60,6 +60,13 @@ def test_the_guide_is_a_page(read: httpx.Client):
     assert read.get("/guide", headers=ENGLISH | {"If-None-Match": japanese.answer.headers["etag"]}).is_success
 
 
+def test_the_example_can_be_copied_with_the_address_of_the_service(read: httpx.Client):
+    answer = read.get("/examples/plan.html")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert f'data-api="{str(read.base_url).rstrip("/")}"' in answer.text
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Problems
 

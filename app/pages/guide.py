@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from fastapi import APIRouter, Request, Response
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from pydantic import BaseModel
 
 from app.documents.routes import DOCUMENTS, DocumentShape
@@ -19,7 +19,7 @@ from app.kit.http import PUBLIC, answer, tag, unless_known
 from app.kit.settings import ROOT
 from app.measures import MEASURES, MeasureShape
 from app.pages.dictionary import MEANINGS
-from app.pages.html import FORM, VARY, AnyPage, PageRoute, language_of, rendered
+from app.pages.html import FORM, HEADERS, VARY, AnyPage, PageRoute, language_of, rendered
 from app.plans import PLANS, PlanShape
 from app.sections import SECTIONS, SectionShape
 
@@ -52,7 +52,9 @@ def _with_ids(self: RendererHTML, tokens: Any, place: int, options: Any, env: An
 
 def _scrolled(self: RendererHTML, tokens: Any, place: int, options: Any, env: Any) -> str:
     """Code scrolls by itself, by keyboard too."""
-    return f'<pre tabindex="0" class="{tokens[place].info}"><code>{Markup.escape(tokens[place].content)}</code></pre>\n'
+    return (
+        f'<pre tabindex="0" class="{tokens[place].info}"><code>{escape(tokens[place].content)}</code></pre>\n'
+    )
 
 
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -81,6 +83,16 @@ async def guide(request: Request, asked: AnyPage) -> Response:
     name = "guide.md" if language_of(request).english else "guide.ja.md"
     title, text = _written(name).split("\n", 1)
     return _page(request, "text.html", title=title.removeprefix("# "), text=_html(text))
+
+
+@router.get("/examples/plan.html")
+async def example(request: Request) -> Response:
+    """The page for other sites, as text to be copied, with the address of this service in it."""
+    text = (ROOT / "examples" / "plan.html").read_text("utf-8")
+    body = text.replace("http://127.0.0.1:8000", str(escape(str(request.base_url).rstrip("/")))).encode()
+    etag = tag(body)
+    unless_known(request, etag)
+    return Response(body, headers={**PUBLIC, **HEADERS, "ETag": etag}, media_type="text/plain")
 
 
 # ---------------------------------------------------------------------------------------------------------
