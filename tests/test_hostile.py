@@ -716,7 +716,7 @@ def test_every_field_of_every_body(town: Service, own_rows: dict[str, str]):
         for noun, rows in everything(line):
             found.look(f"all {noun}", rows)
             assert rows.status == 200
-    found.are_none(at_least=4_000)
+    found.are_none(at_least=3_800)
 
 
 READ_FREELY = ("municipality_code", "fiscal_year", "first_fiscal_year", "last_fiscal_year")
