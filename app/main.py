@@ -19,6 +19,7 @@ from app.kit.database import Database, busy
 from app.kit.errors import Conflict, from_http_exception, from_validation
 from app.kit.http import PUBLIC, Cors, Manners, NotModified, RequestLog
 from app.kit.settings import Settings
+from app.mcp import answer_assistants
 from app.pages import catalog, docs, guide, html, views
 from app.pages.html import tell
 
@@ -65,7 +66,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        yield {"farewell": database.watch.end}
+        async with assistants():
+            yield {"farewell": database.watch.end}
         await database.watch.close()
         database.dispose()
 
@@ -103,6 +105,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ):
         app.include_router(router)
     app.mount("/docs/assets", docs.assets)
+    assistants = answer_assistants(app, database)
     app.openapi = lambda: docs.describe(app)  # type: ignore[method-assign]
 
     app.add_middleware(GZipMiddleware, minimum_size=1_000)

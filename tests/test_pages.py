@@ -9,7 +9,9 @@ from urllib.parse import quote, urljoin, urlsplit
 import httpx
 import pytest
 
-from tests.conftest import Backend, Service, running
+from app.cli import beside
+from app.documents.importing import Told, import_document
+from tests.conftest import SEED, Backend, Service, running
 from tests.invented import invent
 from tests.test_hostile import ENCODINGS, TEXTS
 from tests.test_http import listed
@@ -219,6 +221,25 @@ def test_each_row_leads_to_its_line_in_the_document(read: httpx.Client):
     assert shown["36"][1] == "4-2-1"
     assert '<tr id="L36" class="asked">' in source.answer.text
     assert "/documents/1/content" in source.links
+
+
+def test_lines_are_counted_as_they_were_when_the_document_was_read(town: Service):
+    """A line separator within a cell ends no line."""
+    told = SEED.read_text("utf-8").replace("設置準備", "設置\u2028準備\u2029", 1)
+    notes = Told.model_validate({**beside(SEED), "plan": "lines"})
+    with town.database.writing() as session:
+        import_document(session, told.encode("utf-8-sig"), "lines.txt", notes)
+    row = town.anyone.get("/evaluations?plan=lines&measure=4-2-1&limit=1").json()["results"][0]
+    address = f"/p/lines/documents/{row['document_id']}?line={row['source_line']}"
+    source = page(town.anyone, address)
+    [line] = re.findall(r'<tr id="L36" class="asked">.*?</tr>', source.answer.text)
+    assert row["implementation"] in line
+
+
+def test_a_year_without_rows_is_an_empty_table(read: httpx.Client):
+    empty = page(read, f"{FUJIMI_PLAN}?fiscal_year=1999&unit=measure")
+    assert empty.tables[0][1:] == [["全体", "", "0 –", "0 –", "0 施策"]]
+    assert "この年度の行がない施策 24" in empty.text
 
 
 def test_two_years_side_by_side_are_the_transitions(towns: httpx.Client):

@@ -362,10 +362,7 @@ def source_text(
     if document["plan"] != slug:
         raise no_such_row()
     view.unless_known()
-    text: list[str] = []
-    if document["encoding"]:
-        content = view.session.scalars(sa.select(DOCUMENT.c.content).where(DOCUMENT.c.id == id)).one()
-        text = content.decode(document["encoding"], errors="replace").splitlines()
+    text = lines_of(view.session, document)
     start = max(0, (asked.line or 1) - LINES_A_PAGE // 2)
     rows = (
         sa.select(EVALUATION.c.source_line, MEASURE.c.code)
@@ -383,3 +380,15 @@ def source_text(
         codes=dict(view.session.execute(rows).all()),
         behind=[("JSON", f"/documents/{id}")],
     )
+
+
+def lines_of(session: Session, document: Row) -> list[str]:
+    """The lines of a document as its rows count them; none where it is no text."""
+    if not document["encoding"]:
+        return []
+    content: bytes = session.scalars(
+        sa.select(DOCUMENT.c.content).where(DOCUMENT.c.id == document["id"])
+    ).one()
+    text = content.decode(document["encoding"], errors="replace").removeprefix("\ufeff")
+    # Not splitlines(): U+2028 and its like end none.
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
