@@ -82,7 +82,11 @@ def visiting(browser: Browser, shown: httpx.Client, **options: Any) -> Iterator[
     complain = visit.complaints.append
     visit.page.on("console", lambda said: said.type in ("error", "warning") and complain(said.text))
     visit.page.on("pageerror", lambda error: complain(str(error)))
-    visit.page.on("requestfailed", lambda request: complain(f"failed: {request.url}"))
+    # Who goes on to another page leaves what was still loading.
+    visit.page.on(
+        "requestfailed",
+        lambda request: request.failure == "net::ERR_ABORTED" or complain(f"{request.url} {request.failure}"),
+    )
     here = (base, "data:")
     visit.page.on("request", lambda request: request.url.startswith(here) or complain(request.url))
     yield visit
