@@ -13,7 +13,7 @@ pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 # a changed lock, a moved folder or a copied one installs anew, and anything else does not.
 stamp := .venv/ready-$(shell { pwd; cat pyproject.toml requirements.lock requirements-dev.lock; } | cksum | tr ' ' '-')
 
-.PHONY: help run test prove check format lock clean
+.PHONY: help run test prove check format lock screenshots clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -47,6 +47,9 @@ lock: $(bin)/pip  ## write the lock files anew from pyproject.toml (LOCK_ARGS=--
 # One lock for every platform and Python that may run this: versions and hashes, and no address to fetch them from.
 lock := --universal --python-version 3.11 --only-binary :all: --generate-hashes --no-annotate \
         --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(LOCK_ARGS)
+
+screenshots: $(stamp)-dev  ## make the pictures in docs/screenshots anew, with the machine's Chromium
+	@$(bin)/python -m tests.screenshots
 
 clean:  ## remove the environment and every cache, but no data
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

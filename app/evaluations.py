@@ -98,14 +98,13 @@ class NewEvaluation(EvaluationFields):
 
     model_config = ConfigDict(  # type: ignore[assignment]
         extra="forbid",
+        # Not as alternatives, of which tools that make clients would read the halves alone.
         json_schema_extra={
-            "anyOf": [
-                {"required": ["measure_id"], "properties": {"measure_id": BY_ID}},
-                {
-                    "required": ["plan", "measure_code"],
-                    "properties": {"plan": BY_PLAN, "measure_code": BY_CODE},
-                },
-            ]
+            "if": {
+                "required": ["plan", "measure_code"],
+                "properties": {"plan": BY_PLAN, "measure_code": BY_CODE},
+            },
+            "else": {"required": ["measure_id"], "properties": {"measure_id": BY_ID}},
         },
     )
 

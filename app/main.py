@@ -16,10 +16,12 @@ from app import evaluations, feed, health, measures, plans, sections, summaries
 from app.documents import routes as documents
 from app.kit import http
 from app.kit.database import Database, busy, passes
-from app.kit.errors import Conflict, from_http_exception, from_validation, problem_response
+from app.kit.errors import Conflict, from_http_exception, from_validation
 from app.kit.http import PUBLIC, Cors, Manners, NotModified, RequestLog
 from app.kit.settings import Settings
-from app.pages import docs
+from app.mcp import answer_assistants
+from app.pages import catalog, docs, guide, html, views
+from app.pages.html import tell
 
 log = logging.getLogger("shinchoku")
 
@@ -62,7 +64,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        yield {"farewell": database.watch.end}
+        async with assistants():
+            yield {"farewell": database.watch.end}
         await database.watch.close()
         database.dispose()
 
@@ -92,14 +95,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         documents.router,
         feed.router,
         health.router,
+        views.router,
+        guide.router,
+        catalog.router,
+        html.router,
         docs.router,
     ):
         app.include_router(router)
     app.mount("/docs/assets", docs.assets)
+    assistants = answer_assistants(app, database)
     app.openapi = lambda: docs.describe(app)  # type: ignore[method-assign]
 
     app.add_middleware(GZipMiddleware, minimum_size=1_000)
-    app.add_middleware(Manners, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(Manners, max_body_bytes=settings.max_body_bytes, tell=tell)
     app.add_middleware(
         Cors,
         allow_origins=settings.cors_origins,
@@ -135,7 +143,7 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(NotModified)
     async def not_modified(request: Request, error: NotModified) -> Response:
-        headers = {**PUBLIC, "ETag": error.etag, "Vary": "Accept-Encoding"}
+        headers = {**PUBLIC, "ETag": error.etag, "Vary": error.vary}
         return Response(status_code=304, headers=headers)
 
     @app.exception_handler(HTTPException)
@@ -144,14 +152,14 @@ def _answer_errors(app: FastAPI) -> None:
             if request.method == "OPTIONS":
                 allow = ", ".join(http.allowed_methods(app, request.scope))
                 return Response(status_code=204, headers={"Allow": allow})
-            return problem_response(request, http.method_not_allowed(app, request.scope))
-        return problem_response(request, from_http_exception(error))
+            return tell(request, http.method_not_allowed(app, request.scope))
+        return tell(request, from_http_exception(error))
 
     @app.exception_handler(RequestValidationError)
     async def validation(request: Request, error: RequestValidationError) -> Response:
         body = getattr(request.scope.get("route"), "body_field", None)
         fields = body.field_info.annotation.model_fields if body else ()
-        return problem_response(request, from_validation(error, tuple(fields)))
+        return tell(request, from_validation(error, tuple(fields)))
 
     @app.exception_handler(sqlalchemy.exc.IntegrityError)
     async def collision(request: Request, error: sqlalchemy.exc.IntegrityError) -> Response:
@@ -159,7 +167,7 @@ def _answer_errors(app: FastAPI) -> None:
             "同時に行われた別の更新と衝突しました。読み直して、もう一度お試しください。",
             "It collided with another write at the same moment. Read again and retry.",
         )
-        return problem_response(request, problem)
+        return tell(request, problem)
 
     @app.exception_handler(sqlalchemy.exc.ProgrammingError)
     @app.exception_handler(sqlalchemy.exc.OperationalError)
@@ -168,4 +176,4 @@ def _answer_errors(app: FastAPI) -> None:
         if not passes(error):
             raise error
         log.warning("database away", extra={"error": str(getattr(error, "orig", error))})
-        return problem_response(request, busy())
+        return tell(request, busy())

@@ -128,14 +128,17 @@ def list_measures(
 
     def expand(measures: list[dict[str, Any]]) -> None:
         if query.expand:
-            _embed_evaluations(session, measures)
+            embed_evaluations(session, measures)
 
     return page(request, session, MEASURES, query.conditions(), query, revision, expand)
 
 
-def _embed_evaluations(session: Session, measures: list[dict[str, Any]]) -> None:
+def embed_evaluations(
+    session: Session, measures: list[dict[str, Any]], *conditions: sa.ColumnElement[bool]
+) -> None:
+    """Each measure's evaluations, or those of them that fit."""
     by_id: dict[int, list[dict[str, Any]]] = {measure["id"]: [] for measure in measures}
-    rows = EVALUATIONS.select(EVALUATION.c.measure_id.in_(by_id)).order_by(
+    rows = EVALUATIONS.select(EVALUATION.c.measure_id.in_(by_id), *conditions).order_by(
         EVALUATION.c.measure_id, EVALUATION.c.fiscal_year, EVALUATION.c.ordinal
     )
     for row in session.execute(rows).mappings():
@@ -172,7 +175,7 @@ def read_measure(
     """施策. `expand=evaluations` embeds its evaluations; for `If-Match`, take the `ETag` of the answer without it."""
     measure = MEASURES.one(session, id)
     if expand:
-        _embed_evaluations(session, [measure])
+        embed_evaluations(session, [measure])
     return answer(request, measure)
 
 

@@ -50,7 +50,7 @@ MunicipalityCode = Annotated[
             "type": "string",
             "pattern": "^(0[1-9]|[1-3][0-9]|4[0-7])[0-9]{3,4}$",
             "description": "全国地方公共団体コード。6桁、または検査数字を除いた5桁(検査数字は補われます)。 "
-            "Municipality code: six digits, or five, which are completed with the check digit.",
+            "Municipality code: six digits, or five, which are completed with the check digit (市区町村コード).",
             "examples": ["112356"],
         }
     ),

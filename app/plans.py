@@ -247,13 +247,23 @@ def admit_ratings(session: Session, plan: int, codes: Iterable[str]) -> list[str
     return new
 
 
+USUAL = ("SABCDEF", "ＳＡＢＣＤＥＦ", "abcdef", "◎○△▲×", "◎〇△▲×")
+
+
+def _family(scale: list[dict[str, Any]]) -> str | None:
+    """The usual family that all codes belong to, best first."""
+    codes = {rating["code"] for rating in scale}
+    return next((family for family in USUAL if codes <= set(family)), None)
+
+
 def in_usual_order(scale: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Best first where all codes belong to one usual family; as they came where they do not."""
-    codes = {rating["code"] for rating in scale}
-    for family in ("SABCDEF", "ＳＡＢＣＤＥＦ", "abcdef", "◎○△▲×", "◎〇△▲×"):
-        if codes <= set(family):
-            return sorted(scale, key=lambda rating: family.index(rating["code"]))
-    return scale
+    family = _family(scale)
+    return sorted(scale, key=lambda rating: family.index(rating["code"])) if family else scale
+
+
+def has_usual_order(scale: list[dict[str, Any]]) -> bool:
+    return _family(scale) is not None and in_usual_order(scale) == scale
 
 
 def _refuse_lost_codes(session: Session, plan: int, scale: list[dict[str, Any]]) -> None:

@@ -145,6 +145,11 @@ def summarise_evaluations(
     A rating counts only within its own scale. Plans are summed when their scales are the same (codes, order,
     labels); else the answer is 422 until they are grouped by plan or one is named.
     """
+    # Whether the reader has it already is asked last: a refusal comes first (RFC 9110, 13.2.1).
+    return answer(request, summary(session, query, revision.seq), etag=revision.etag)
+
+
+def summary(session: Session, query: SummaryQuery, revision: int) -> dict[str, Any]:
     names = list(dict.fromkeys(query.group_by.split(","))) if query.group_by else []
     counts = _counts(session, query, names)
     plans = {row.plan_id for row in counts}
@@ -167,14 +172,12 @@ def summarise_evaluations(
     scale = _common(scales.values())
     if scale is None and counts and "plan" not in names:
         raise _not_summable()
-    unless_known(request, revision.etag)  # a refusal comes first (RFC 9110, 13.2.1)
     overall = counts if query.unit == "evaluation" else _counts(session, query, [])
-    body = {
-        "metadata": {"unit": query.unit, "group_by": names, "denominator": "rated", "revision": revision.seq},
+    return {
+        "metadata": {"unit": query.unit, "group_by": names, "denominator": "rated", "revision": revision},
         "results": results,
         "total": _tally(overall, scale, query.unit),
     }
-    return answer(request, body, etag=revision.etag)
 
 
 def _counts(session: Session, query: SummaryQuery, names: Sequence[str]) -> Sequence[sa.Row[Any]]:
@@ -369,6 +372,12 @@ def compare_years(
     """
     plan = PLANS.one(session, plan_id(session, which))
     unless_known(request, revision.etag)
+    return answer(request, transitions(session, plan, before, after, revision.seq), etag=revision.etag)
+
+
+def transitions(
+    session: Session, plan: Mapping[str, Any], before: int, after: int, revision: int
+) -> dict[str, Any]:
     codes = [rating["code"] for rating in plan["ratings"]]
     lists: dict[str, list[dict[str, Any]]] = {
         name: [] for name in ("improved", "unchanged", "worsened", "added", "removed", "mixed", "unrated")
@@ -379,7 +388,7 @@ def compare_years(
         lists[_kind(move, old, new, codes)].append(move)
         if len(old) == len(new) == 1:
             matrix[old.pop(), new.pop()] += 1
-    body = {
+    return {
         "metadata": {
             "plan": plan["slug"],
             "from": before,
@@ -388,12 +397,11 @@ def compare_years(
             "to_label": fiscal_years.label(after),
             "unit": "measure",
             "order": "declared" if plan["ratings_closed"] else "assumed",
-            "revision": revision.seq,
+            "revision": revision,
         },
         "matrix": [{"from": old, "to": new, "count": matrix[old, new]} for old in codes for new in codes],
         **lists,
     }
-    return answer(request, body, etag=revision.etag)
 
 
 def _moves(session: Session, plan: int, before: int, after: int) -> Iterable[dict[str, Any]]:
@@ -481,7 +489,11 @@ def follow_measure(request: Request, id: RowId, session: Reading, revision: Revi
     """
     measure = MEASURES.one(session, id)
     unless_known(request, revision.etag)
-    rows = EVALUATIONS.select(EVALUATION.c.measure_id == id).order_by(
+    return answer(request, timeline(session, measure, revision.seq), etag=revision.etag)
+
+
+def timeline(session: Session, measure: Mapping[str, Any], revision: int) -> dict[str, Any]:
+    rows = EVALUATIONS.select(EVALUATION.c.measure_id == measure["id"]).order_by(
         EVALUATION.c.fiscal_year, EVALUATION.c.ordinal
     )
     years: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -500,8 +512,7 @@ def follow_measure(request: Request, id: RowId, session: Reading, revision: Revi
         }
         for year, evaluations in years.items()
     ]
-    body = {"metadata": {"measure": measure, "revision": revision.seq}, "results": results}
-    return answer(request, body, etag=revision.etag)
+    return {"metadata": {"measure": measure, "revision": revision}, "results": results}
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -552,6 +563,12 @@ def find_gaps(
     """未記入の確認: what is missing. With `fiscal_year` only that year is looked at."""
     plan = PLANS.one(session, plan_id(session, which))
     unless_known(request, revision.etag)
+    return answer(request, completeness(session, plan, fiscal_year, revision.seq), etag=revision.etag)
+
+
+def completeness(
+    session: Session, plan: Mapping[str, Any], fiscal_year: int | None, revision: int
+) -> dict[str, Any]:
     in_year = [EVALUATION.c.fiscal_year == fiscal_year] if fiscal_year is not None else []
     of_plan = MEASURE.c.plan_id == plan["id"]
     evaluated = sa.exists().where(EVALUATION.c.measure_id == MEASURE.c.id, *in_year)
@@ -570,13 +587,13 @@ def find_gaps(
             .scalar_subquery(),
         )
     ).one()
-    body = {
+    return {
         "metadata": {
             "plan": plan["slug"],
             "fiscal_year": fiscal_year,
             "measures": measures,
             "evaluations": evaluations,
-            "revision": revision.seq,
+            "revision": revision,
         },
         "measures_without_evaluation": [{"id": row.id, "key": row.key, "title": row.title} for row in bare],
         **{
@@ -588,4 +605,3 @@ def find_gaps(
             for name in of_row
         },
     }
-    return answer(request, body, etag=revision.etag)

@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -130,23 +129,6 @@ def test_two_workers_serve_one_database(any_database: str, here: Here):
         assert served.stand() == (26 + 16, seeded + 16)
         assert served.end() in (0, -signal.SIGTERM)
         assert not served.up()
-
-
-def test_who_asked_before_the_end_is_answered(town: Service):
-    url = address_of(town)
-    headers = {"Authorization": f"Bearer {town.key('admin')}"}
-    row = {"measure_id": 1, "fiscal_year": 2018}
-    with serving(url) as served, ThreadPoolExecutor(1) as pool:
-        with opened(url) as database, database.writing() as session:
-            session.execute(sa.update(FEED).values(seq=FEED.c.seq))  # so that the request has to wait
-            asked = pool.submit(served.client.post, "/evaluations", json=row, headers=headers)
-            time.sleep(1)
-            served.process.send_signal(signal.SIGTERM)
-            time.sleep(0.3)
-            assert not asked.done()
-        assert asked.result().status_code == 201
-        assert served.process.wait(30) in (0, -signal.SIGTERM)
-    assert town.anyone.get("/evaluations").json()["metadata"]["resultset"]["count"] == 27
 
 
 def test_what_is_served_is_logged_without_secrets_in_one_json_line_each(any_database: str):

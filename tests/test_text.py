@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 
-from app.kit.text import MANY_LINES, ONE_LINE, Characters, excerpt, fold, natural, terms
+from app.kit.text import MANY_LINES, ONE_LINE, Characters, excerpt, fold, marked, natural, terms
 
 ANY_TEXT = st.text(st.characters())  # lone surrogates and control characters too
 # Spaces, marks that combine, and characters that turn into spaces and marks.
@@ -212,3 +212,33 @@ def test_an_excerpt_is_short_visible_and_can_be_sent(text, length):
     assert len(shown) <= length
     assert shown.replace("\u3000", "").isprintable()
     assert shown.encode().decode() == shown
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Marking what was found
+
+
+@pytest.mark.parametrize(
+    ("text", "query", "found"),
+    [
+        ("学習支援と支援", "支援", ["支援", "支援"]),
+        ("ハローワークと連携", "ﾊﾛｰﾜｰｸ", ["ハローワーク"]),
+        ("ﾊﾛｰﾜｰｸ", "ハロー", ["ﾊﾛｰ"]),
+        ("ﾊﾞｽ", "バ", ["ﾊﾞ"]),
+        ("Ｈ29.7～H30.2", "h29.7~", ["Ｈ29.7～"]),
+        ("学習 支援", "習支", ["習 支"]),
+        ("株式会社㍿", "式", ["式", "㍿"]),
+        ("支援", "支 援 支援", ["支援"]),
+        ("支援", "教室", []),
+        ("か\u3099", "が", ["か\u3099"]),
+        ("", "支援", []),
+    ],
+)
+def test_found_words_are_marked_where_they_stand(text, query, found):
+    assert [piece for piece, hit in marked(text, terms(query)) if hit] == found
+
+
+@given(ANY_TEXT, st.lists(ANY_TEXT, max_size=3))
+def test_marking_changes_no_text(text, words):
+    pieces = marked(text, [word for word in map(fold, words) if word])
+    assert "".join(piece for piece, _ in pieces) == text

@@ -151,7 +151,7 @@ PROBLEMS = tuple(Problem.__subclasses__())
 
 
 def problem_body(request: Request, problem: Problem) -> dict[str, Any]:
-    english = _reads_english(request)
+    english = reads_english(request)
 
     def pick(says: Say) -> str:
         return says.en if english else says.ja
@@ -185,7 +185,7 @@ def problem_response(request: Request, problem: Problem) -> Response:
         orjson.dumps(problem_body(request, problem)),
         problem.status,
         {
-            "Content-Language": "en" if _reads_english(request) else "ja",
+            "Content-Language": "en" if reads_english(request) else "ja",
             "Vary": "Accept-Language",
             "Cache-Control": "no-store",
             **(problem.headers or {}),
@@ -194,7 +194,7 @@ def problem_response(request: Request, problem: Problem) -> Response:
     )
 
 
-def _reads_english(request: Request) -> bool:
+def reads_english(request: Request) -> bool:
     return prefers_english(request.headers.get("accept-language", ""))
 
 

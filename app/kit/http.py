@@ -4,7 +4,7 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Annotated, Any, cast
 from urllib.parse import unquote_plus
@@ -61,16 +61,17 @@ def tag(body: bytes) -> str:
 class NotModified(Exception):
     """The reader already has this answer."""
 
-    def __init__(self, etag: str) -> None:
+    def __init__(self, etag: str, vary: str) -> None:
         self.etag = etag
+        self.vary = vary
 
 
-def unless_known(request: Request, etag: str) -> None:
+def unless_known(request: Request, etag: str, vary: str = "Accept-Encoding") -> None:
     """Ends the request with 304 when `If-None-Match` names this tag."""
     given = ",".join(request.headers.getlist("if-none-match"))  # a list may be spread over several lines
     if given and _names(given, etag, weak=True):
         compressed = etag[:-1] + '-gzip"'
-        raise NotModified(compressed if compressed in given else etag)
+        raise NotModified(compressed if compressed in given else etag, vary)
 
 
 def answer(
@@ -272,9 +273,12 @@ def method_not_allowed(app: FastAPI, scope: Scope) -> Problem:
 class Manners:
     """Answers HEAD as GET without the body, bounds bodies, and turns an unforeseen fault into a plain 500."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, max_body_bytes: int, tell: Callable[[Request, Problem], Response]
+    ) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
+        self.tell = tell
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -320,7 +324,7 @@ class Manners:
                     "処理中に問題が起きました。記録を残しました。",
                     "The request could not be finished. It has been logged.",
                 )
-            await problem_response(Request(scope), problem)(scope, receive, bare_send)
+            await self.tell(Request(scope), problem)(scope, receive, bare_send)
 
     def _too_large(self) -> TooLarge:
         limit = self.max_body_bytes

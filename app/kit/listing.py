@@ -5,7 +5,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 import orjson
@@ -135,36 +135,55 @@ def page(
     expand: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> Response:
     """One page of the list: how many match in all, the rows, and the cursor of the rest."""
-    order = _order(listing, getattr(query, "sort", None) or listing.order)
-    bound = _bound(request, query)
-    start = None if query.cursor is None else _after(order, _position(query.cursor, bound, order))
+    place = place_of(request, listing, query)
     unless_known(request, revision.etag)
-    count = session.scalar(sa.select(sa.func.count()).select_from(listing.source).where(*conditions)) or 0
-    keys = [column.label(f"_{place}") for place, (column, _) in enumerate(order)]
-    statement = listing.select(*conditions).add_columns(*keys)
-    statement = statement.order_by(*(column.desc() if down else column.asc() for column, down in order))
-    if start is not None:
-        statement = statement.where(start)
-    rows = [dict(row) for row in session.execute(statement.limit(query.limit + 1)).mappings()]
-    more = len(rows) > query.limit
-    del rows[query.limit :]
-    positions = [[row.pop(key.name) for key in keys] for row in rows]
-    results = [listing.finish(row) for row in rows]
+    found = rows_from(session, listing, conditions, query.limit, place)
+    results = found.rows
     if expand:
         expand(results)
     if fields := getattr(query, "fields", None):
         picked = set(fields.split(","))
         results = [{name: value for name, value in row.items() if name in picked} for row in results]
-    cursor = seal(positions[-1], bound) if more else None
     body = {
         "metadata": {
-            "resultset": {"count": count, "limit": query.limit, "next": cursor},
+            "resultset": {"count": found.count, "limit": query.limit, "next": found.next},
             "revision": revision.seq,
         },
         "results": results,
     }
-    headers = {"Link": f'<{_next_address(request, cursor)}>; rel="next"'} if cursor else {}
+    headers = {"Link": f'<{_next_address(request, found.next)}>; rel="next"'} if found.next else {}
     return answer(request, body, etag=revision.etag, headers=headers)
+
+
+@dataclass(frozen=True)
+class Found:
+    """How many rows match in all, those of one page, and the cursor of the rest."""
+
+    count: int
+    rows: list[dict[str, Any]]
+    next: str | None
+
+
+def rows_from(
+    session: Session,
+    listing: Listing,
+    conditions: Sequence[sa.ColumnElement[bool]],
+    limit: int,
+    place: "Place",
+) -> Found:
+    count = session.scalar(sa.select(sa.func.count()).select_from(listing.source).where(*conditions)) or 0
+    keys = [column.label(f"_{depth}") for depth, (column, _) in enumerate(place.order)]
+    statement = listing.select(*conditions).add_columns(*keys)
+    statement = statement.order_by(*(column.desc() if down else column.asc() for column, down in place.order))
+    if place.start is not None:
+        statement = statement.where(place.start)
+    rows = [dict(row) for row in session.execute(statement.limit(limit + 1)).mappings()]
+    more = len(rows) > limit
+    del rows[limit:]
+    positions = [[row.pop(key.name) for key in keys] for row in rows]
+    return Found(
+        count, [listing.finish(row) for row in rows], seal(positions[-1], place.bound) if more else None
+    )
 
 
 def _next_address(request: Request, cursor: str) -> str:
@@ -176,6 +195,21 @@ def _next_address(request: Request, cursor: str) -> str:
 # Keyset paging: a cursor is the last row's place in the order, bound to the filters and the order it was made for
 
 Order = list[tuple[sa.ColumnElement[Any], bool]]  # (by what, whether descending)
+
+
+class Place(NamedTuple):
+    """Where in a list, in which order, to begin."""
+
+    order: Order
+    bound: bytes
+    start: sa.ColumnElement[bool] | None
+
+
+def place_of(request: Request, listing: Listing, query: PageQuery) -> Place:
+    order = _order(listing, getattr(query, "sort", None) or listing.order)
+    bound = _bound(request, query)
+    start = None if query.cursor is None else _after(order, _position(query.cursor, bound, order))
+    return Place(order, bound, start)
 
 
 def _order(listing: Listing, sort: str) -> Order:

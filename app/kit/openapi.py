@@ -134,7 +134,8 @@ def _place(paths: list[str]) -> Callable[[tuple[str, Any]], tuple[int, int]]:
 
 def _exemplify(place: Schema | None, example: Any) -> None:
     if place and example is not None:
-        place["content"]["application/json"]["example"] = example
+        [media] = [media for media in place["content"] if media.endswith("json")]
+        place["content"][media]["example"] = example
 
 
 def _renamed(schema: Schema) -> Schema:
@@ -174,6 +175,8 @@ def _complete(path: str, method: str, operation: Schema) -> None:
         schema = parameter["schema"] = _not_null(parameter["schema"])
         parameter["required"] |= parameter["name"] == "If-Match"
         parameter.setdefault("description", schema.pop("description", ""))
+        if parameter["required"] and parameter["in"] != "header" and "examples" in schema:
+            parameter["example"] = schema["examples"][0]  # what a page to try it out begins with
     responses = operation["responses"]
     responses.pop("422", None)
     declared = {int(status) for status in responses if int(status) >= 400}
@@ -182,7 +185,8 @@ def _complete(path: str, method: str, operation: Schema) -> None:
         responses[str(status)] = {"$ref": f"#/components/responses/{slug}"}
     if method == "patch":
         content = operation["requestBody"]["content"]
-        content["application/merge-patch+json"] = content["application/json"]
+        # Plain JSON is taken too, but clients that are generated from two choices stumble over them.
+        content["application/merge-patch+json"] = content.pop("application/json")
     if method == "get" and not path.endswith("z"):
         operation.setdefault("parameters", []).append(IF_NONE_MATCH)
         responses["200"] |= _headers(

@@ -1,9 +1,12 @@
 """Text: what may be written, how it is compared and sorted, and how it is quoted back."""
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
 from typing import Any
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -25,6 +28,44 @@ def fold(text: str) -> str:
 def terms(query: str) -> list[str]:
     """The words of a query, each folded and named once."""
     return list(dict.fromkeys(map(fold, query.split())))
+
+
+def marked(text: str, wanted: Sequence[str]) -> list[tuple[str, bool]]:
+    """The text in pieces: which of them are among the wanted words, which come folded."""
+    folded = fold(text)
+    if not any(word in folded for word in wanted):
+        return [(text, False)]
+    letters = list(_letters(text))
+    parts = [_fold_letter(letter) for letter in letters]
+    if "".join(parts) != folded:  # letters that combine over a space: what is where, nobody can say
+        return [(text, False)]
+    owner = [place for place, part in enumerate(parts) for _ in part]
+    hit = [False] * len(letters)
+    for word in wanted:
+        start = folded.find(word)
+        while start >= 0:
+            first, last = owner[start], owner[start + len(word) - 1]
+            hit[first : last + 1] = [True] * (last + 1 - first)
+            start = folded.find(word, start + 1)
+    pieces = groupby(zip(letters, hit, strict=True), key=lambda pair: pair[1])
+    return [("".join(letter for letter, _ in piece), found) for found, piece in pieces]
+
+
+def _letters(text: str) -> Iterator[str]:
+    """Each character with the marks that belong to it."""
+    letter = ""
+    for char in text:
+        if letter and category(char) not in ("Mn", "Mc", "Me") and char not in "ﾞﾟ":
+            yield letter
+            letter = ""
+        letter += char
+    if letter:
+        yield letter
+
+
+@lru_cache(maxsize=10_000)
+def _fold_letter(letter: str) -> str:
+    return fold(letter)
 
 
 def natural(text: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from app.kit import openapi
@@ -37,11 +37,6 @@ PAGE = """<!doctype html>
 <script src="docs/page.js"></script>
 </html>
 """
-
-
-@router.get("/")
-async def front(request: Request) -> Response:
-    return RedirectResponse("docs")
 
 
 @router.get("/docs")

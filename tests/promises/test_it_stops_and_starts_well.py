@@ -9,7 +9,7 @@ import httpx
 import sqlalchemy as sa
 
 from app.models import FEED
-from tests.conftest import Backend, opened, running
+from tests.conftest import Backend, Here, opened, running
 from tests.postgres import Server
 from tests.processes import serving
 from tests.promises.conftest import Prove, scale
@@ -99,7 +99,7 @@ def test_a_database_that_goes_and_comes_back_is_met_without_a_restart(
     backend.drop(url)
 
 
-def test_a_crowd_is_answered_or_put_off(backend: Backend, proved: Prove):
+def test_a_crowd_is_answered_or_put_off(backend: Backend, here: Here, proved: Prove):
     url = backend.seeded()
     with running(url, pool_size=5, busy_timeout=1) as service:
         key = service.key("admin")
@@ -126,6 +126,7 @@ def test_a_crowd_is_answered_or_put_off(backend: Backend, proved: Prove):
         assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 503)
         put_off = sum(answer.status_code == 503 for answer in answers)
         assert service.anyone.get("/plans").status_code == 200
+    assert here("doctor", database_url=url)[0] == 0
     proved(
         f"{CROWD:,} requests at once on 5 connections: {CROWD - put_off:,} answered, {put_off:,} put off, 0 failed"
     )

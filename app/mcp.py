@@ -1,0 +1,168 @@
+"""For assistants: six read-only tools at /mcp (Model Context Protocol), where the extra `mcp` is installed."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
+from fastapi import FastAPI
+from pydantic import Field
+from sqlmodel import Session
+
+from app.changes import SOFTWARE
+from app.documents.routes import DOCUMENTS
+from app.evaluations import EVALUATIONS, EvaluationFilters, MeasureAsked, RatingAsked, SectionAsked
+from app.fiscal_years import FiscalYearParameter
+from app.kit.database import Database
+from app.kit.errors import Problem
+from app.kit.listing import Listing, no_such_row
+from app.measures import MEASURES, MeasureQuery
+from app.models import FEED, MEASURE, PLAN
+from app.pages.views import lines_of
+from app.plans import PLANS, plan_id
+from app.shapes import PlanSlug, Words
+from app.summaries import SummaryQuery, summary, timeline, transitions
+
+try:
+    from mcp.server import MCPServer
+    from mcp.server.mcpserver.exceptions import ToolError
+    from mcp.server.transport_security import TransportSecuritySettings
+    from mcp.types import ToolAnnotations
+except ImportError:
+    INSTALLED = False
+else:
+    INSTALLED = True
+
+INSTRUCTIONS = """\
+How Japanese municipal plans are going, exactly as their yearly reports say: for each measure (施策) and fiscal year \
+(年度, April to March, named by the year it begins in) what was done (実施内容), how it was rated (評価), why \
+(理由・課題等) and what comes next (次年度計画内容). A rating is a mark of its own plan and means what that plan's \
+documents say, or nothing: where its label is null, do not turn it into "achieved" or a percentage. What is null, no \
+document says. Texts are Japanese: quote them as they stand, and name the document and line of a row."""
+
+MOST_ROWS = 50
+LINES_AROUND = 3
+
+Plan = Annotated[PlanSlug, Field(description="The plan's slug, as rows name it in `plan`")]
+Year = FiscalYearParameter
+Limit = Annotated[int, Field(ge=1, le=MOST_ROWS, description="Rows at most")]
+Running = Callable[[], AbstractAsyncContextManager[Any]]
+
+
+def answer_assistants(app: FastAPI, database: Database) -> Running:
+    """Adds /mcp to the application, and tells what is to be entered while it runs."""
+    if not INSTALLED:
+        return nullcontext
+    server = MCPServer("shinchoku", title="Shinchoku 進捗", version=SOFTWARE, instructions=INSTRUCTIONS)
+    tool = server.tool(annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False))
+
+    @contextmanager
+    def asking() -> Iterator[Session]:
+        try:
+            with database.reading() as session:
+                yield session
+        except Problem as problem:
+            raise ToolError(problem.says.en) from None
+
+    @tool
+    def find_measures(
+        plan: Plan | None = None,
+        section: SectionAsked | None = None,
+        fiscal_year: Year | None = None,
+        rating: RatingAsked | None = None,
+        q: Words | None = None,
+        limit: Limit = 20,
+    ) -> dict[str, Any]:
+        """施策を探す. Measures (施策) that have a row which fits; without filters all of them, in the order of their
+        plans. `q` looks for every word in the title and in the texts of a row."""
+        query = MeasureQuery(plan=plan, section=section, fiscal_year=fiscal_year, rating=rating, q=q)
+        with asking() as session:
+            return _first(session, MEASURES, query.conditions(), limit)
+
+    @tool
+    def search(
+        q: Words,
+        plan: Plan | None = None,
+        fiscal_year: Year | None = None,
+        rating: RatingAsked | None = None,
+        limit: Limit = 20,
+    ) -> dict[str, Any]:
+        """言葉で探す. Rows of results (年度評価) that hold every word, with their texts, document and line. Width,
+        case and spaces do not matter; two characters are enough."""
+        query = EvaluationFilters(plan=plan, fiscal_year=fiscal_year, rating=rating, q=q)
+        with asking() as session:
+            return _first(session, EVALUATIONS, query.conditions(), limit)
+
+    @tool
+    def follow_measure(plan: Plan, measure: MeasureAsked) -> dict[str, Any]:
+        """施策の経過. One measure, year under year: what had been planned, what was done, how it was rated, why,
+        and what comes next."""
+        with asking() as session:
+            of_plan = MEASURE.c.plan_id == plan_id(session, PLAN.c.slug == plan)
+            id = session.scalar(sa.select(MEASURE.c.id).where(of_plan, MEASURE.c.code == measure))
+            if id is None:
+                raise no_such_row()
+            return timeline(session, MEASURES.one(session, id), _revision(session))
+
+    @tool
+    def summarise(
+        plan: Plan | None = None,
+        fiscal_year: Year | None = None,
+        group_by: Annotated[
+            list[Literal["municipality", "plan", "section", "fiscal_year", "department"]],
+            Field(description="One group for each of these together"),
+        ] = [],  # noqa: B006 — it is read only, and the schema shows it
+        unit: Literal["evaluation", "measure"] = "evaluation",
+    ) -> dict[str, Any]:
+        """評価の集計. Counts and shares by rating, of rows or of measures. Plans with different scales are not added
+        up: name one, or group by plan."""
+        query = SummaryQuery(
+            plan=plan, fiscal_year=fiscal_year, group_by=",".join(group_by) or None, unit=unit
+        )
+        with asking() as session:
+            return summary(session, query, _revision(session))
+
+    @tool
+    def compare_years(plan: Plan, before: Year, after: Year) -> dict[str, Any]:
+        """評価の推移. How the rating of each measure of a plan moved between two fiscal years. `order` says whether
+        the order of the marks is declared by the plan or assumed."""
+        with asking() as session:
+            row = PLANS.one(session, plan_id(session, PLAN.c.slug == plan))
+            return transitions(session, row, before, after, _revision(session))
+
+    @tool
+    def read_source(
+        document_id: Annotated[int, Field(ge=1, description="The row's `document_id`")],
+        line: Annotated[int, Field(ge=1, description="The row's `source_line`")],
+    ) -> dict[str, Any]:
+        """出典. The line of a published document that a row was read from, with the lines around it."""
+        with asking() as session:
+            document = DOCUMENTS.one(session, document_id)
+            first = max(1, line - LINES_AROUND)
+            lines = lines_of(session, document)[first - 1 : line + LINES_AROUND]
+            named = {name: document[name] for name in ("plan", "name", "sha256", "fiscal_year")}
+            return {
+                "document": named,
+                "lines": [{"line": number, "text": text} for number, text in enumerate(lines, first)],
+            }
+
+    # Reading is open to every host, so there is nothing that a rebound name could steal.
+    anywhere = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    served = server.streamable_http_app(stateless_http=True, json_response=True, transport_security=anywhere)
+    app.router.routes.extend(served.routes)
+    return server.session_manager.run
+
+
+def _first(
+    session: Session, listing: Listing, conditions: list[sa.ColumnElement[bool]], limit: int
+) -> dict[str, Any]:
+    """How many rows there are, and the first of them in the list's own order."""
+    order = [listing.sorts[name] for name in (*listing.order.split(","), listing.unique)]
+    rows = session.execute(listing.select(*conditions).order_by(*order).limit(limit)).mappings()
+    count = session.scalar(sa.select(sa.func.count()).select_from(listing.source).where(*conditions))
+    return {"count": count, "results": [listing.finish(dict(row)) for row in rows]}
+
+
+def _revision(session: Session) -> int:
+    seq: int = session.scalars(sa.select(FEED.c.seq)).one()
+    return seq

@@ -1,0 +1,182 @@
+"""What developers and machines are told: the guide, the problems, the dictionary, the schemas, the catalogs."""
+
+import contextlib
+import io
+import re
+from typing import Any
+
+import httpx
+import jsonschema_rs
+import pytest
+
+from app.kit.errors import PROBLEMS
+from app.kit.settings import ROOT
+from app.pages.dictionary import MEANINGS
+from app.pages.guide import NOUNS, fields_of
+from tests.conftest import FUJIMI, Service
+from tests.test_docs import SHOWN_AT, blocks, curl, text_of
+from tests.test_pages import ENGLISH, page, towns
+
+__all__ = ["towns"]
+
+GUIDE, HANDBOOK = ROOT / "docs" / "guide.md", ROOT / "docs" / "guide.ja.md"
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The guide
+
+
+def test_both_guides_have_the_same_examples():
+    assert blocks(text_of(GUIDE)) == blocks(text_of(HANDBOOK))
+    assert len(re.findall("^## ", text_of(GUIDE), re.M)) == len(re.findall("^## ", text_of(HANDBOOK), re.M))
+
+
+def test_each_command_of_the_guide_is_answered(town: Service):
+    known = {"KEY": town.key("editor", FUJIMI)}
+    commands = [block for language, block in blocks(text_of(GUIDE)) if block.startswith("curl ")]
+    assert len(commands) == 7
+    for command in commands:
+        assert curl(command.replace("\\\n", ""), town, known).is_success, command
+
+
+def test_the_python_of_the_guide_prints_what_is_shown(read: httpx.Client):
+    """Its blocks are one program."""
+    told = blocks(text_of(GUIDE))
+    program = "".join(block for language, block in told if language == "python")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(program.replace(SHOWN_AT, str(read.base_url)), names := {})  # noqa: S102
+    names["api"].close()
+    assert printed.getvalue() == "".join(block for language, block in told if language == "text")
+
+
+def test_the_guide_is_a_page(read: httpx.Client):
+    japanese, english = page(read, "/guide"), page(read, "/guide?lang=en")
+    assert "開発者のための手引き" in japanese.text
+    assert "A guide for developers" in english.text
+    assert '<pre tabindex="0" class="python"><code>import httpx' in english.answer.text
+    again = read.get("/guide", headers={"If-None-Match": japanese.answer.headers["etag"]})
+    assert again.status_code == 304
+    assert read.get("/guide", headers=ENGLISH | {"If-None-Match": japanese.answer.headers["etag"]}).is_success
+
+
+def test_the_example_can_be_copied_with_the_address_of_the_service(read: httpx.Client):
+    answer = read.get("/examples/plan.html")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert f'data-api="{str(read.base_url).rstrip("/")}"' in answer.text
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Problems
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.slug)
+def test_the_type_of_a_problem_leads_to_its_page(problem: Any, read: httpx.Client):
+    japanese = page(read, f"/docs/problems/{problem.slug}")
+    english = page(read, f"/docs/problems/{problem.slug}?lang=en")
+    assert problem.title.ja in japanese.text
+    assert problem.title.en in english.text
+    assert "どうする" in japanese.text
+    assert "What to do" not in japanese.text
+    assert "What to do" in english.text
+    assert "どうする" not in english.text
+    assert f"/docs/problems/{problem.slug}" in page(read, "/docs/problems").links
+
+
+def test_a_problem_that_does_not_exist_has_no_page(read: httpx.Client):
+    assert page(read, "/docs/problems/nope", 404).text.count("このアドレスには何もありません") == 1
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Fields and schemas
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_every_field_has_its_meaning_in_both_languages(noun: str, read: httpx.Client):
+    fields = fields_of(noun, english=True)
+    for field in fields:
+        assert all((field.name, field.term, field.kind, field.english, field.japanese)), field
+        assert not re.search("[ぁ-んァ-ヶ]", field.english), field
+    answered = read.get(f"/{noun}s?limit=1").json()["results"][0]
+    assert [field.name for field in fields] == list(answered)
+
+
+def test_no_meaning_is_of_a_field_that_is_gone():
+    fields = {(noun, field.name) for noun in NOUNS for field in fields_of(noun, english=False)}
+    assert MEANINGS.keys() <= {name for noun, field in fields for name in (field, f"{noun}.{field}")}
+
+
+def test_the_dictionary_is_a_page(read: httpx.Client):
+    rows = [row for table in page(read, "/dictionary").tables for row in table]
+    assert ["implementation", "実施内容", "文字列 ・空", "その年度に行ったこと"] in rows
+    rows = [row for table in page(read, "/dictionary?lang=en").tables for row in table]
+    assert ["implementation", "実施内容", "text or null", "What was done in the year"] in rows
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_every_row_fits_the_schema_of_its_noun(noun: str, towns: httpx.Client):
+    answer = towns.get(f"/schemas/{noun}.json")
+    assert answer.headers["content-type"] == "application/schema+json"
+    schema = answer.json()
+    assert schema["$id"] == f"/schemas/{noun}.json"
+    validator = jsonschema_rs.validator_for(schema | {"$id": f"https://example.jp/schemas/{noun}.json"})
+    rows = towns.get(f"/{noun}s?limit=1000").json()["results"]
+    assert rows
+    for row in rows:
+        validator.validate(row)
+        assert not validator.is_valid(row | {"colour": "red"}) or noun == "change"
+    assert towns.get("/schemas/nope.json").status_code == 404
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Catalogs
+
+
+def test_the_catalog_has_each_plan_as_a_dataset(towns: httpx.Client):
+    answer = towns.get("/catalog.jsonld")
+    assert answer.headers["content-type"] == "application/ld+json"
+    catalog = answer.json()
+    base = str(towns.base_url).rstrip("/")
+    datasets = {dataset["dct:identifier"]: dataset for dataset in catalog["dcat:dataset"]}
+    assert datasets.keys() == {plan["slug"] for plan in towns.get("/plans").json()["results"]}
+    seed, strategy = datasets["fujimi-yumetsunagu"], datasets["mihon-senryaku"]
+    assert seed["dct:publisher"]["foaf:name"] == "富士見市"
+    assert seed["dct:publisher"]["dct:identifier"] == "112356"
+    assert seed["schema:temporalCoverage"] == "2017-04-01/2018-03-31"
+    assert not seed.keys() & {"dct:rights", "schema:license", "dct:source"}  # the documents name none
+    assert strategy["dct:rights"]["rdfs:label"] == strategy["schema:license"] == "CC BY 4.0"
+    assert strategy["dct:source"] == {"@id": "https://example.jp/senryaku"}
+    assert datasets["mihon-kodomo"]["schema:temporalCoverage"] == "2019-04-01/2024-03-31"
+    tables = towns.get("/plans.csv").is_success
+    for dataset in datasets.values():
+        assert [form["dct:title"] for form in dataset["dcat:distribution"]] == [
+            "JSON",
+            "CSV",
+            "TSV",
+            "XLSX",
+            "JSON Lines",
+        ]
+        for form in dataset["dcat:distribution"]:
+            address = form["dcat:accessURL"]["@id"]
+            assert address.startswith(base)
+            if tables or form["dct:title"] == "JSON":
+                got = towns.get(address)
+                assert got.is_success
+                assert got.headers["content-type"].partition(";")[0] == form["dcat:mediaType"]
+    again = towns.get("/catalog.jsonld", headers={"If-None-Match": answer.headers["etag"]})
+    assert again.status_code == 304
+
+
+def test_the_api_can_be_found_from_its_well_known_address(read: httpx.Client):
+    answer = read.get("/.well-known/api-catalog")
+    assert answer.headers["content-type"] == (
+        'application/linkset+json; profile="https://www.rfc-editor.org/info/rfc9727"'
+    )
+    [entry] = answer.json()["linkset"]
+    assert entry["anchor"] == f"{str(read.base_url).rstrip('/')}/"
+    for relation in ("service-desc", "service-doc", "service-meta", "status"):
+        for link in entry[relation]:
+            got = read.get(link["href"])
+            assert got.is_success
+            assert got.headers["content-type"].partition(";")[0] == link["type"]
