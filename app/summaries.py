@@ -150,6 +150,16 @@ def summarise_evaluations(
 
 
 def summary(session: Session, query: SummaryQuery, revision: int) -> dict[str, Any]:
+    names, results, total = summed(session, query)
+    return {
+        "metadata": {"unit": query.unit, "group_by": names, "denominator": "rated", "revision": revision},
+        "results": results,
+        "total": total,
+    }
+
+
+def summed(session: Session, query: SummaryQuery) -> tuple[list[str], list[dict[str, Any]], dict[str, Any]]:
+    """What the groups are, a tally for each, and one of all."""
     names = list(dict.fromkeys(query.group_by.split(","))) if query.group_by else []
     counts = _counts(session, query, names)
     plans = {row.plan_id for row in counts}
@@ -173,11 +183,7 @@ def summary(session: Session, query: SummaryQuery, revision: int) -> dict[str, A
     if scale is None and counts and "plan" not in names:
         raise _not_summable()
     overall = counts if query.unit == "evaluation" else _counts(session, query, [])
-    return {
-        "metadata": {"unit": query.unit, "group_by": names, "denominator": "rated", "revision": revision},
-        "results": results,
-        "total": _tally(overall, scale, query.unit),
-    }
+    return names, results, _tally(overall, scale, query.unit)
 
 
 def _counts(session: Session, query: SummaryQuery, names: Sequence[str]) -> Sequence[sa.Row[Any]]:

@@ -206,13 +206,13 @@ class Place(NamedTuple):
 
 
 def place_of(request: Request, listing: Listing, query: PageQuery) -> Place:
-    order = _order(listing, getattr(query, "sort", None) or listing.order)
+    order = order_of(listing, getattr(query, "sort", None) or listing.order)
     bound = _bound(request, query)
     start = None if query.cursor is None else _after(order, _position(query.cursor, bound, order))
     return Place(order, bound, start)
 
 
-def _order(listing: Listing, sort: str) -> Order:
+def order_of(listing: Listing, sort: str) -> Order:
     order: dict[str, tuple[sa.ColumnElement[Any], bool]] = {}
     for name in sort.split(","):
         order.setdefault(
