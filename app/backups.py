@@ -19,7 +19,10 @@ from app.kit.database import Database
 from app.kit.watch import CHANNEL
 from app.models import FEED
 
-PATIENCE = 60  # seconds that a restore waits for those who write
+PATIENCE = 20  # seconds that a restore waits for those who are at work: everybody else waits, too
+
+
+TABLES = (*SQLModel.metadata.tables, "alembic_version")  # whatever else is in the database is not ours
 
 
 class Unusable(Exception):
@@ -40,14 +43,16 @@ def back_up(database: Database, file: Path) -> None:
                 ):
                     _copy(source, copy)
             else:
-                _run(
-                    database, "pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={made}"
-                )
+                ours = [f"--table={name}" for name in TABLES]
+                plain = ("--format=custom", "--no-owner", "--no-privileges")
+                _run(database, "pg_dump", *plain, *ours, f"--file={made}")
             _reach_the_disk(made)
             made.rename(file)
             _reach_the_disk(file.parent)
     except OSError as error:
         raise Unusable(f"{file} cannot be written: {error.strerror}") from None
+    except sqlite3.Error as error:
+        raise Unusable(f"{file} cannot be written: {error}") from None
 
 
 def restore(database: Database, file: Path) -> None:
@@ -86,11 +91,14 @@ def _restore_sqlite(database: Database, file: Path) -> None:
             raise Unusable(f"{file} was made by a newer version of Shinchoku") from None
         except (sqlite3.DatabaseError, sa.exc.SQLAlchemyError):
             raise Unusable(f"{file} is no backup of Shinchoku's SQLite database") from None
-        with (
-            closing(sqlite3.connect(prepared)) as source,
-            closing(sqlite3.connect(_path(database))) as target,
-        ):
-            _copy(source, target)
+        try:
+            with (
+                closing(sqlite3.connect(prepared)) as source,
+                closing(sqlite3.connect(_path(database))) as target,
+            ):
+                _copy(source, target)
+        except sqlite3.Error as error:
+            raise Unusable(f"{_path(database)} cannot be written: {error}") from None
 
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
@@ -106,7 +114,7 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
 
 def _restore_postgresql(database: Database, file: Path) -> None:
     """The backup as a script, and around it, in the same transaction, what ends the old life and begins the new."""
-    tables = ", ".join(f'"{name}"' for name in (*SQLModel.metadata.tables, "alembic_version"))
+    tables = ", ".join(f'"{name}"' for name in TABLES)
     with TemporaryDirectory(prefix="shinchoku-") as folder:
         script = Path(folder) / "script.sql"
         _run(
@@ -121,6 +129,7 @@ def _restore_postgresql(database: Database, file: Path) -> None:
         if "CREATE TABLE public.feed" not in script.read_text("utf-8"):
             raise Unusable(f"{file} is no backup of Shinchoku's PostgreSQL database")
         steps = [
+            f"--command=SET lock_timeout = '{PATIENCE}s'",
             # Every request looks at this table first: those under way end in peace, and the next ones wait here.
             "--command=DO $$ BEGIN IF to_regclass('feed') IS NOT NULL THEN LOCK TABLE feed; END IF; END $$",
             f"--command=DROP TABLE IF EXISTS {tables} CASCADE",

@@ -10,6 +10,7 @@ rolled back is taken again, so there are no gaps. (A database sequence gives nei
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from typing import Annotated, Any, NamedTuple, TypeVar, cast
@@ -372,30 +373,43 @@ def compact(database: Database, horizon: int) -> int:
 
 
 class Revision(NamedTuple):
-    """Where this database stands: after `seq` changes, in the life named `epoch`, with what is left of its log."""
+    """Where this database stands: after `seq` changes, in the life named `epoch`, with what is left of its log.
+
+    A number can come twice in one life, with another change, where a standby takes over that had not yet received the
+    last ones, or a file is copied back. The mark, made of the time of the last change, tells the two apart.
+    """
 
     epoch: str
     seq: int
     horizon: int
+    mark: str
 
     @property
     def etag(self) -> str:
         """The tag of an answer that is a function of its request and the revision."""
-        return f'"{self.epoch[:8]}-{self.seq}-{self.horizon}-{SOFTWARE}"'
+        return f'"{self.epoch[:8]}-{self.seq}-{self.mark}-{self.horizon}-{SOFTWARE}"'
+
+
+def mark_of(at: datetime | None) -> str:
+    """The mark of a change; of none before the first one."""
+    return f"{at.timestamp() * 1_000_000:.0f}" if at else "0"
 
 
 @event.listens_for(Turn, "after_begin")
 def _stand(session: AnySession, transaction: Any, connection: sa.Connection) -> None:
     """What a request sees is a state with a number: it is read first, in the same snapshot."""
-    stand = connection.execute(sa.select(FEED.c.epoch, FEED.c.seq, FEED.c.horizon)).one_or_none()
+    last = FEED.outerjoin(CHANGE, CHANGE.c.seq == FEED.c.seq)
+    stand = connection.execute(
+        sa.select(FEED.c.epoch, FEED.c.seq, FEED.c.horizon, CHANGE.c.at).select_from(last)
+    ).one_or_none()
     if stand is None:  # a backup is being restored: what was there before is gone for this snapshot, too
         raise busy()
-    session.info.update(epoch=stand.epoch, revision=stand.seq, horizon=stand.horizon)
+    session.info.update(epoch=stand.epoch, revision=stand.seq, horizon=stand.horizon, mark=mark_of(stand.at))
 
 
 def revision(session: Reading) -> Revision:
     session.connection()  # begins, if nothing was asked yet
-    return Revision(*(session.info[name] for name in ("epoch", "revision", "horizon")))
+    return Revision(*(session.info[name] for name in ("epoch", "revision", "horizon", "mark")))
 
 
 RevisionRead = Annotated[Revision, Depends(revision)]

@@ -393,7 +393,8 @@ def _doctor(options: argparse.Namespace, settings: Settings) -> None:
                 f"{where} at revision {feed.seq}, epoch {feed.epoch}, changes kept from {feed.horizon + 1} on"
             )
         for source in session.execute(sa.select(SOURCE).order_by(SOURCE.c.address)):
-            reached = f"up to its revision {source.revision}, {source.synced_at:%Y-%m-%d %H:%M} UTC"
+            when = f"{source.synced_at:%Y-%m-%d %H:%M} UTC" if source.synced_at else "never yet"
+            reached = f"up to its revision {source.revision}, {when}"
             print(f"keeps a copy of {source.address}, {reached}")
         for examined in examine(session):
             wrong += examined.wrong

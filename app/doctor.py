@@ -32,8 +32,13 @@ class Examined:
 
 def examine(session: Session) -> Iterator[Examined]:
     """Every examination, one after the other, of one snapshot: it may run while others write."""
-    for look in (_file, _numbers, _rows, _removals, _parents, _documents):
-        yield look(session)
+    for look in (_file, _numbers, _entries, _rows, _removals, _parents, _documents):
+        try:
+            yield look(session)
+        except (sa.exc.StatementError, ValueError, TypeError) as error:  # a value that its column cannot have
+            unreadable = Examined(f"values could be read by {look.__name__.strip('_')}")
+            unreadable.add(str(getattr(error, "orig", None) or error).splitlines()[0])
+            yield unreadable
 
 
 def _file(session: Session) -> Examined:
@@ -78,6 +83,23 @@ def _numbers(session: Session) -> Examined:
     return found
 
 
+def _entries(session: Session) -> Examined:
+    """Each change tells a row or its removal, and its place is that of its key."""
+    found = Examined("changes tell a row or its removal, in the place of their key")
+    found.seen = session.scalar(sa.select(sa.func.count()).select_from(CHANGE)) or 0
+    prefix = CHANGE.c.plan + "/"
+    placed = sa.or_(
+        CHANGE.c.key == CHANGE.c.plan, sa.func.substr(CHANGE.c.key, 1, sa.func.length(prefix)) == prefix
+    )
+    told = (CHANGE.c.op == "delete") == CHANGE.c.data.is_(None)
+    known = CHANGE.c.entity.in_(ENTITIES) & CHANGE.c.op.in_(("create", "update", "delete"))
+    for seq in session.scalars(
+        sa.select(CHANGE.c.seq).where(~sa.and_(placed, told, known)).order_by(CHANGE.c.seq)
+    ):
+        found.add(f"change {seq} contradicts itself")
+    return found
+
+
 def _rows(session: Session) -> Examined:
     """The last change of each row's key is about this row, and says what the row is."""
     found = Examined("rows are what their last change says")
@@ -111,7 +133,7 @@ def _differing(session: Session, entity: Entity, ids: Sequence[int]) -> Iterator
             yield f"{name} was removed by change {entry.seq} and is there"
         elif (entry.entity_id, entry.plan, entry.municipality_code) != (data["id"], plan, municipality):
             yield f"{name}: change {entry.seq} is about another row or place"
-        elif differing := _unequal(orjson.loads(entry.data) | {"version": entry.version}, data):
+        elif differing := _unequal(entry, data):
             yield f"{name} is not what change {entry.seq} says: {', '.join(differing)}"
         row = rows[data["id"]]
         stale = [column for column, value in entity.model.derived(row).items() if row[column] != value]
@@ -119,8 +141,12 @@ def _differing(session: Session, entity: Entity, ids: Sequence[int]) -> Iterator
             yield f"{name}: {', '.join(stale)} does not follow from its other columns"
 
 
-def _unequal(said: dict[str, Any], record: dict[str, Any]) -> list[str]:
+def _unequal(entry: sa.Row[Any], record: dict[str, Any]) -> list[str]:
     """The names of the columns that differ."""
+    try:
+        said = orjson.loads(entry.data) | {"version": entry.version}
+    except (ValueError, TypeError):
+        return ["no JSON object"]
     there = orjson.loads(orjson.dumps(record, option=orjson.OPT_UTC_Z))
     return sorted(name for name in said.keys() | there.keys() if said.get(name) != there.get(name))
 

@@ -21,12 +21,12 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, Field
 from sqlmodel import Session
 
-from app.changes import ENTITIES, SOFTWARE, Revision, RevisionRead, revision
-from app.kit.database import Reading, Seen, database_of, turn_of
+from app.changes import ENTITIES, SOFTWARE, Revision, RevisionRead, mark_of, revision
+from app.kit.database import Reading, Seen, busy, database_of, turn_of
 from app.kit.errors import Conflict, Finding, Gone, Invalid, Problem, Say, problem_body
 from app.kit.http import PUBLIC, Streamed, answer, dumps, unless_known, while_connected
 from app.kit.listing import Listing, PageQuery, no_such_row, page, seal, unseal
-from app.kit.numbers import digits
+from app.kit.numbers import LARGEST, digits
 from app.models import CHANGE
 from app.shapes import InPlan, ListMetadata, PlanName, Resultset, RowId
 
@@ -34,7 +34,7 @@ router = APIRouter()
 
 LONGEST_WAIT = 30  # seconds: proxies give up on silence after a minute
 HEARTBEAT = 15  # seconds of silence after which a stream says that it is alive
-CHUNK = 1_000  # rows that a snapshot makes at a time
+CHUNK = 250  # rows that a snapshot makes at a time: each may be a hundred kilobytes
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -114,8 +114,17 @@ class Page(NamedTuple):
     stand: Revision
     after: int
     through: int
+    mark: str  # of the change that it goes through
     matching: int
     changes: list[dict[str, Any]]
+
+
+class Position(NamedTuple):
+    """What a cursor says: which change was the last one seen, in which life."""
+
+    epoch: str
+    seq: int
+    mark: str
 
 
 def _bound(query: InPlan) -> bytes:
@@ -123,29 +132,39 @@ def _bound(query: InPlan) -> bytes:
     return dumps(["changes", query.municipality, query.plan])
 
 
-def cursor_of(stand: Revision, seq: int, query: InPlan) -> str:
-    return seal([stand.epoch, seq], _bound(query))
+def cursor_of(epoch: str, seq: int, mark: str, query: InPlan) -> str:
+    return seal([epoch, seq, mark], _bound(query))
 
 
-def _start(session: Session, query: FeedQuery, stand: Revision) -> int:
+def _position(query: FeedQuery) -> Position | None:
+    if query.after is None:
+        return None
+    try:
+        epoch, seq, mark = unseal(query.after, _bound(query))
+        if not (
+            isinstance(epoch, str) and isinstance(mark, str) and type(seq) is int and 0 <= seq <= LARGEST
+        ):
+            raise ValueError
+    except (ValueError, TypeError):
+        raise Invalid(
+            Finding(
+                Say(
+                    "after には、同じ条件で得た next か cursor をそのまま渡してください。",
+                    "Pass the `next` or `cursor` that you got with the same filters, unchanged.",
+                ),
+                parameter="after",
+            )
+        ) from None
+    return Position(epoch, seq, mark)
+
+
+def _start(session: Session, position: Position | None, stand: Revision) -> int:
     """The revision that the reader has seen."""
-    seq = 0
-    if query.after is not None:
-        try:
-            epoch, seq = unseal(query.after, _bound(query))
-            if not (isinstance(epoch, str) and type(seq) is int and seq >= 0):
-                raise ValueError
-        except (ValueError, TypeError):
-            raise Invalid(
-                Finding(
-                    Say(
-                        "after には、同じ条件で得た next か cursor をそのまま渡してください。",
-                        "Pass the `next` or `cursor` that you got with the same filters, unchanged.",
-                    ),
-                    parameter="after",
-                )
-            ) from None
-        if epoch != stand.epoch:
+    if position is None:
+        seq = 0
+    else:
+        seq = position.seq
+        if position.epoch != stand.epoch:
             raise Gone(
                 "データベースが復元または交換されたため、続きを読めません。/snapshot.jsonl から始めてください。",
                 "This database was restored or replaced since. Begin anew with /snapshot.jsonl.",
@@ -160,12 +179,22 @@ def _start(session: Session, query: FeedQuery, stand: Revision) -> int:
             "古い変更は整理されたため、ここからは読めません。/snapshot.jsonl から始めてください。",
             "The changes from here on are no longer kept. Begin with /snapshot.jsonl.",
         )
+    if position is not None and position.mark != _mark(session, seq):
+        raise Gone(
+            "この位置の変更は別のものに置き換わっています。/snapshot.jsonl から始めてください。",
+            "Another change stands at this place now: the database went back in between. "
+            "Begin anew with /snapshot.jsonl.",
+        )
     return seq
 
 
-def _page(session: Session, query: FeedQuery) -> Page:
+def _mark(session: Session, seq: int) -> str:
+    return mark_of(session.scalar(sa.select(CHANGE.c.at).where(CHANGE.c.seq == seq)))
+
+
+def _page(session: Session, query: FeedQuery, position: Position | None) -> Page:
     stand = revision(session)
-    after = _start(session, query, stand)
+    after = _start(session, position, stand)
     wanted = [CHANGE.c.seq > after]
     if query.municipality:
         wanted.append(CHANGE.c.municipality_code == query.municipality)
@@ -178,8 +207,10 @@ def _page(session: Session, query: FeedQuery) -> Page:
     columns = (CHANGE.c[name] for name in Change.model_fields)
     statement = sa.select(*columns).where(*wanted).order_by(CHANGE.c.seq).limit(query.limit)
     changes = [_written(dict(row)) for row in session.execute(statement).mappings()]
-    through = stand.seq if len(changes) == count else changes[-1]["seq"]
-    return Page(stand, after, through, count, changes)
+    if len(changes) == count:
+        return Page(stand, after, stand.seq, stand.mark, count, changes)
+    last = changes[-1]
+    return Page(stand, after, last["seq"], mark_of(last["at"]), count, changes)
 
 
 def _written(row: dict[str, Any]) -> dict[str, Any]:
@@ -226,21 +257,31 @@ async def list_changes(
     if "text/event-stream" in request.headers.get("accept", ""):
         query.after = last_event_id or query.after
         return await _event_stream(request, query, seen)
-    database = database_of(request)
-    end = time.monotonic() + query.wait
-    async with database.watch.bell() as bell:
+    position = _position(query)
+    seen = max(seen or 0, position.seq if position else 0)
+
+    async def look(seen: int) -> Page:
+        async with turn_of(request, seen=seen) as session:
+            return await run_sync(_page, session, query, position)
+
+    page = await look(seen)
+    if page.changes or not query.wait:
+        return _answered(request, query, page)
+    watch, end = database_of(request).watch, time.monotonic() + query.wait
+    async with watch.bell() as bell:
+        seen = LARGEST  # first the primary itself: nobody tells when a standby gets what was written before
         while True:
             bell.clear()
-            async with turn_of(request, seen=seen) as session:
-                page = await run_sync(_page, session, query)
+            page = await look(seen)
+            seen = page.stand.seq
             left = end - time.monotonic()
-            if page.changes or left <= 0 or database.watch.ended:
+            if page.changes or left <= 0 or watch.ended:
                 break
             async with while_connected(request):
                 await bell.rings(left)
             if await request.is_disconnected():
                 break
-            seen = max(seen or 0, page.stand.seq, database.watch.heard)
+            seen = max(seen, watch.heard)
     return _answered(request, query, page)
 
 
@@ -250,7 +291,7 @@ def _answered(request: Request, query: FeedQuery, page: Page) -> Response:
             "resultset": {
                 "count": page.matching,
                 "limit": query.limit,
-                "next": cursor_of(page.stand, page.through, query),
+                "next": cursor_of(page.stand.epoch, page.through, page.mark, query),
             },
             "more": page.through < page.stand.seq,
             "epoch": page.stand.epoch,
@@ -266,8 +307,9 @@ def _answered(request: Request, query: FeedQuery, page: Page) -> Response:
 async def _event_stream(request: Request, query: FeedQuery, seen: int | None) -> Response:
     """Whatever is wrong with the request is answered before the stream begins."""
     database = database_of(request)
-    async with turn_of(request, seen=seen) as session:
-        first = await run_sync(_page, session, query)
+    position = _position(query)
+    async with turn_of(request, seen=max(seen or 0, position.seq if position else 0)) as session:
+        first = await run_sync(_page, session, query, position)
 
     async def events() -> AsyncIterator[bytes]:
         page = first
@@ -276,20 +318,24 @@ async def _event_stream(request: Request, query: FeedQuery, seen: int | None) ->
             while True:
                 bell.clear()
                 for change in page.changes:
-                    yield _event("change", change, cursor_of(page.stand, change["seq"], query))
-                query.after = cursor_of(page.stand, page.through, query)
+                    id = cursor_of(page.stand.epoch, change["seq"], mark_of(change["at"]), query)
+                    yield _event("change", change, id)
                 if page.through == page.stand.seq:
                     if database.watch.ended:
                         return
                     await bell.rings(HEARTBEAT)
                     if not bell.is_set():
                         yield b": still here\n\n"
+                reached = Position(page.stand.epoch, page.through, page.mark)
+                last = max(page.stand.seq, database.watch.heard)
                 try:
-                    last = max(page.stand.seq, database.watch.heard)
                     async with database.turn(writes=False, seen=last) as session:
-                        page = await run_sync(_page, session, query)
+                        page = await run_sync(_page, session, query, reached)
                 except Problem as problem:
                     yield _event("problem", problem_body(request, problem))
+                    return
+                except sa.exc.OperationalError:  # the reader takes it up again when the database is back
+                    yield _event("problem", problem_body(request, busy()))
                     return
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -362,12 +408,13 @@ async def read_snapshot(request: Request, query: Annotated[InPlan, Query()], see
     """
     async with turn_of(request, seen=seen) as session:
         stand = await run_sync(revision, session)
-        unless_known(request, _tag_of_snapshot(stand.epoch, stand.seq))
+        unless_known(request, _tag_of_snapshot(stand))
 
-    lines = database_of(request).stream(lambda session: _lines(session, query), stand.seq)
+    shown: list[Revision] = []
+    lines = database_of(request).stream(lambda session: _lines(session, query, shown), stand.seq)
     first = await anext(lines)  # what goes wrong before it is still a problem with a status
-    told = orjson.loads(first)
-    request.state.revision = told["revision"]
+    [stand] = shown
+    request.state.revision = stand.seq
 
     async def all_lines() -> AsyncIterator[bytes]:
         yield first
@@ -376,18 +423,19 @@ async def read_snapshot(request: Request, query: Annotated[InPlan, Query()], see
 
     headers = {
         **PUBLIC,
-        "ETag": _tag_of_snapshot(told["epoch"], told["revision"]),
-        "Content-Disposition": f'attachment; filename="shinchoku-{told["revision"]}.jsonl"',
+        "ETag": _tag_of_snapshot(stand),
+        "Content-Disposition": f'attachment; filename="shinchoku-{stand.seq}.jsonl"',
     }
     return Streamed(all_lines(), headers=headers, media_type="application/jsonl")
 
 
-def _tag_of_snapshot(epoch: str, seq: int) -> str:
-    return f'"{epoch[:8]}-{seq}-{SOFTWARE}-jsonl"'
+def _tag_of_snapshot(stand: Revision) -> str:
+    return f'"{stand.epoch[:8]}-{stand.seq}-{stand.mark}-{SOFTWARE}-jsonl"'
 
 
-def _lines(session: Session, query: InPlan) -> Generator[bytes]:
+def _lines(session: Session, query: InPlan, shown: list[Revision]) -> Generator[bytes]:
     stand = revision(session)
+    shown.append(stand)
     conditions = query.conditions()
     rows = sum(
         session.scalar(entity.record.with_only_columns(sa.func.count()).where(*conditions)) or 0
@@ -395,7 +443,7 @@ def _lines(session: Session, query: InPlan) -> Generator[bytes]:
     )
     head = {
         "entity": "snapshot",
-        "cursor": cursor_of(stand, stand.seq, query),
+        "cursor": cursor_of(stand.epoch, stand.seq, stand.mark, query),
         "epoch": stand.epoch,
         "revision": stand.seq,
         "rows": rows,

@@ -9,7 +9,7 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -81,7 +81,8 @@ class Mirror:
         self.database = database
         self.source = source
         self._say = say
-        self.proven = 0.0  # when the copy was last known to be equal
+        self.proven = float("-inf")  # when the copy was last known to be equal
+        self.begun_anew = 0  # how often in succession
         self.client = httpx.Client(
             base_url=source.url,
             timeout=httpx.Timeout(20, read=WAIT + 35),
@@ -123,20 +124,25 @@ class Mirror:
     def step(self, wait: int) -> bool:
         """One page of changes, or a snapshot where there is no way on; tells whether the copy has caught up."""
         cursor, revision = self._state()
-        if cursor is None:
+        if cursor is None or revision is None:
             self._take_snapshot(cursor)
             return False
         try:
-            page = self._page(cursor, wait)
+            page = self._page(cursor, revision, wait)
             about = page["metadata"]
             if about["after"] != revision:
                 raise Diverged(f"the source goes on after {about['after']} and not {revision}")
             if page["results"] or about["through"] != revision:
                 self._apply(page, cursor)
-        except Diverged as reason:
+        except (Diverged, sa.exc.IntegrityError) as reason:
+            if self.begun_anew > 1:
+                self.begun_anew = 0
+                raise Unanswered(f"{reason}, again and again") from None
+            self.begun_anew += 1
             self.say(f"{reason}; taking a new snapshot")
             self._take_snapshot(cursor)
             return False
+        self.begun_anew = 0
         return not about["more"]
 
     def prove(self) -> None:
@@ -175,9 +181,11 @@ class Mirror:
     # Asking
 
     @contextmanager
-    def _asked(self, path: str, parameters: dict[str, Any]) -> Iterator[httpx.Response]:
+    def _asked(self, path: str, parameters: dict[str, Any], seen: int = 0) -> Iterator[httpx.Response]:
+        """An answer that is not older than what was `seen`, whichever server of the source gives it."""
+        headers = {"Shinchoku-Revision": str(seen)}
         try:
-            with self.client.stream("GET", path, params=parameters) as answer:
+            with self.client.stream("GET", path, params=parameters, headers=headers) as answer:
                 if path == "/changes" and answer.status_code in (409, 410):
                     raise Diverged("the source was restored or replaced, or this copy was away for too long")
                 if answer.status_code != 200:
@@ -186,31 +194,32 @@ class Mirror:
                 yield answer
         except httpx.HTTPError as error:
             raise Unanswered(f"{path}: {error or type(error).__name__}") from None
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Unanswered(f"{path} was not answered as by a Shinchoku ({error!r})") from None
 
-    def _page(self, cursor: str, wait: int) -> dict[str, Any]:
+    def _page(self, cursor: str, revision: int, wait: int) -> dict[str, Any]:
         asked = {"after": cursor, "limit": 1000, "wait": wait, **self.source.scope}
-        with self._asked("/changes", asked) as answer:
+        with self._asked("/changes", asked, revision) as answer:
             page: dict[str, Any] = json.loads(answer.read())
             about, numbers = page["metadata"], [change["seq"] for change in page["results"]]
             if not self.source.scope and numbers != list(range(about["after"] + 1, about["through"] + 1)):
                 raise Diverged(f"the changes after {about['after']} have a gap")
         return page
 
-    def _fetch(self, documents: Sequence[dict[str, Any]], folder: Path) -> None:
-        """Put the files that are not here yet into the folder, each under its hash."""
+    def _fetch(self, documents: Sequence[dict[str, Any]], folder: Path, seen: int, gone: Set[str]) -> None:
+        """Put the files that are not here yet, or will go first, into the folder, each under its hash."""
         with self.database.reading() as session:
             known = _ids(session, "document", [_key("document", data) for data in documents])
         for data in documents:
-            if _key("document", data) in known:
+            key = _key("document", data)
+            if key in known and key not in gone:
                 continue
             try:
-                with self._asked(f"/documents/{data['id']}/content", {}) as answer:
+                with self._asked(f"/documents/{data['id']}/content", {}, seen) as answer:
                     content = answer.read()
-            except NotThere:  # removed at the source in this moment: it will be removed here, too
-                content = b""
-            if content and hashlib.sha256(content).hexdigest() != data["sha256"]:
+            except NotThere:
+                raise Diverged(f"the file {data['name']} is not there any more") from None
+            if hashlib.sha256(content).hexdigest() != data["sha256"]:
                 raise Unanswered(f"the file {data['name']} did not arrive whole")
             (folder / data["sha256"]).write_bytes(content)
 
@@ -240,7 +249,7 @@ class Mirror:
                         raise Collision(f"this database already keeps a copy of {address}, which overlaps")
                 session.execute(sa.insert(SOURCE).values(address=self.source.address))
             elif found.cursor != cursor:
-                raise Collision("another mirror of this source is writing here")
+                raise Unanswered("another mirror of this source writes here, or this database was restored")
             yield session
 
     def _reached(self, session: Session, cursor: str, revision: int) -> None:
@@ -249,9 +258,11 @@ class Mirror:
 
     def _apply(self, page: dict[str, Any], cursor: str) -> None:
         about, changes = page["metadata"], page["results"]
-        documents = [one["data"] for one in changes if one["entity"] == "document" and one["data"]]
+        of_documents = [one for one in changes if one["entity"] == "document"]
+        documents = [one["data"] for one in of_documents if one["data"]]
+        gone = {one["key"] for one in of_documents if not one["data"]}
         with TemporaryDirectory(prefix="shinchoku-") as name:
-            self._fetch(documents, Path(name))
+            self._fetch(documents, Path(name), about["through"], gone)
             with self._writing(cursor) as session:
                 for (entity, gone), some in groupby(
                     changes, lambda one: (one["entity"], one["op"] == "delete")
@@ -259,7 +270,7 @@ class Mirror:
                     run = list(some)
                     if gone:
                         keys = [change["key"] for change in run]
-                        ids = _ids(session, entity, keys)
+                        ids = _ids(session, entity, keys, *self.source.conditions())
                         remove(session, ENTITIES[entity].model, [ids[key] for key in keys if key in ids])
                     else:
                         for distinct in _distinct(run):
@@ -278,27 +289,30 @@ class Mirror:
     def _downloaded(self, folder: Path) -> dict[str, Any]:
         """The whole snapshot as a file, and the files of its documents; tells its first line."""
         documents: list[dict[str, Any]] = []
-        with self._asked("/snapshot.jsonl", self.source.scope) as answer, (folder / "rows").open("w") as rows:
-            lines = answer.iter_lines()
-            head: dict[str, Any] = json.loads(next(lines, "null"))
+        with (
+            self._asked("/snapshot.jsonl", self.source.scope) as answer,
+            (folder / "rows").open("wb") as rows,
+        ):
+            lines = _lines(answer.iter_bytes())
+            head: dict[str, Any] = json.loads(next(lines, b"null"))
             self.say(f"snapshot of revision {head['revision']}, {head['rows']} rows")
             arrived, told = 0, time.monotonic()
             for arrived, line in enumerate(lines, 1):
                 row = json.loads(line)
                 if row["entity"] == "document":
                     documents.append(row["data"])
-                rows.write(line + "\n")
+                rows.write(line + b"\n")
                 if time.monotonic() - told > 5:
                     told = time.monotonic()
                     self.say(f"{arrived} of {head['rows']} rows have arrived")
             if arrived != head["rows"]:
                 raise Unanswered("the snapshot broke off")
-        self._fetch(documents, folder)
+        self._fetch(documents, folder, head["revision"], set())
         return head
 
     def _copy_snapshot(self, head: dict[str, Any], folder: Path, cursor: str | None) -> None:
         """In one transaction: who reads here sees the state before, or the whole of the new one."""
-        with (folder / "rows").open() as lines, self._writing(cursor) as session:
+        with (folder / "rows").open("rb") as lines, self._writing(cursor) as session:
             seen: dict[str, set[int]] = {entity: set() for entity in ENTITIES}
             for entity, some in _batches(map(json.loads, lines)):
                 seen[entity].update(self._write(session, entity, some, folder))
@@ -313,7 +327,7 @@ class Mirror:
     ) -> list[int]:
         """Make these rows so, as the source tells them; gives their ids here."""
         if entity == "plan":
-            self._refuse_strangers(session, [data["slug"] for data in rows])
+            self._make_room(session, rows)
         kind = ENTITIES[entity]
         parents = _parents(session, entity, rows)
         columns = [name for name in kind.model.model_fields if name not in ("id", "folded", "code_order")]
@@ -336,12 +350,16 @@ class Mirror:
         groups = [[row for row in made if ("content" in row) is fresh] for fresh in (True, False)]
         return [id for group in groups for id in save(session, kind.model, group).ids]
 
-    def _refuse_strangers(self, session: Session, slugs: Sequence[str]) -> None:
-        there = session.execute(sa.select(PLAN.c.slug, PLAN.c.origin).where(PLAN.c.slug.in_(slugs)))
-        for slug, origin in there.all():
-            if origin != self.source.url:
-                whose = f"from {origin}" if origin else "of its own"
-                raise Collision(f"this database has a plan {slug} {whose}, which is not overwritten")
+    def _make_room(self, session: Session, plans: Sequence[dict[str, Any]]) -> None:
+        """A plan from elsewhere is not overwritten; one that belonged to another municipality is another plan."""
+        municipality_of = {data["slug"]: data["municipality_code"] for data in plans}
+        there = sa.select(PLAN.c.id, PLAN.c.slug, PLAN.c.origin, PLAN.c.municipality_code)
+        for plan in session.execute(there.where(PLAN.c.slug.in_(municipality_of))).all():
+            if plan.origin != self.source.url:
+                whose = f"from {plan.origin}" if plan.origin else "of its own"
+                raise Collision(f"this database has a plan {plan.slug} {whose}, which is not overwritten")
+            if plan.municipality_code != municipality_of[plan.slug]:
+                remove(session, Plan, [plan.id])
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -357,6 +375,16 @@ def _distinct(changes: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]
             run = {}
         run[change["key"]] = change
     yield list(run.values())
+
+
+def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Only a newline ends a line: texts may hold other characters that do so elsewhere."""
+    rest = b""
+    for part in parts:
+        *whole, rest = (rest + part).split(b"\n")
+        yield from whole
+    if rest:
+        yield rest
 
 
 def _batches(lines: Iterable[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -396,7 +424,9 @@ PLACES: dict[str, tuple[sa.FromClause, tuple[sa.ColumnElement[Any], ...]]] = {
 }
 
 
-def _ids(session: Session, entity: str, keys: Iterable[str]) -> dict[str, int]:
+def _ids(
+    session: Session, entity: str, keys: Iterable[str], *conditions: sa.ColumnElement[bool]
+) -> dict[str, int]:
     """The ids that these keys have here, as far as they exist."""
     source, columns = PLACES[entity]
     parts = {tuple(key.split("/")[:2] + [int(part) for part in key.split("/")[2:]]) for key in keys}
@@ -406,7 +436,7 @@ def _ids(session: Session, entity: str, keys: Iterable[str]) -> dict[str, int]:
         rows = session.execute(
             sa.select(ENTITIES[entity].table.c.id, *columns)
             .select_from(source)
-            .where(sa.tuple_(*columns).in_(some))
+            .where(sa.tuple_(*columns).in_(some), *conditions)
         )
         found |= {"/".join(map(str, row[1:])): row[0] for row in rows}
     return found

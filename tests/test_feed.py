@@ -461,3 +461,21 @@ def test_a_snapshot_of_many_rows_needs_little_memory(backend: Backend):
 def most_memory(served: Served) -> int:
     status = Path(f"/proc/{served.process.pid}/status").read_text()
     return 1024 * int(re.findall(r"VmHWM:\s*([0-9]+) kB", status)[0])
+
+
+def test_a_number_that_came_twice_is_not_taken_for_the_same(town: Service, admin: httpx.Client):
+    """As when a standby takes over that lacks the last change: the life is the same, the change is another."""
+    path = "/sections/1"
+    admin.patch(path, json={"title": "失われた"}, headers=ANY)
+    lost, kept = end_of(town.anyone), next_of(got(town.anyone, "/changes", limit=56))
+    tag = town.anyone.get("/sections").headers["ETag"]
+    with town.database.writing() as session:
+        session.execute(sa.delete(CHANGE).where(CHANGE.c.seq == 57))
+        session.execute(sa.update(FEED).values(seq=56))
+        session.execute(sa.text("UPDATE section SET title = NULL, version = 1 WHERE id = 1"))
+    admin.patch(path, json={"title": "その後"}, headers=ANY)
+    assert town.state().seq == 57
+    assert refusal(town.anyone, lost) == (410, "gone")
+    [change] = got(town.anyone, "/changes", after=kept)["results"]
+    assert change["data"]["title"] == "その後"
+    assert town.anyone.get("/sections", headers={"If-None-Match": tag}).status_code == 200

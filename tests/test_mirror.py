@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from random import Random
@@ -18,8 +18,10 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from app.cli import beside
+from app.documents.importing import Told, import_document
 from app.kit import migrations
-from app.mirror import Collision, Mirror, Source, Unanswered
+from app.mirror import Collision, Diverged, Mirror, Source, Unanswered
 from app.models import FEED, PLAN, SOURCE
 from tests.conftest import FUJIMI, KAWAGOE, SEED, Backend, Service, opened, running
 from tests.test_changes import write_at_random
@@ -142,6 +144,46 @@ def test_several_towns_are_copied_into_one_prefecture(backend: Backend, prefectu
         copy(prefecture, kawagoe)
         assert [plan["slug"] for plan in rows(prefecture, "plans")] == [SLUG, "saitama"]
     backend.drop(url)
+
+
+def test_a_text_may_hold_what_ends_a_line_elsewhere(prefecture: Service, town: Service, admin: httpx.Client):
+    text = "前\u2028後\u2029\u0085\t終".replace("\u0085", "")
+    assert admin.patch("/evaluations/1", json={"rationale": text}, headers=ANY).status_code == 200
+    copy(prefecture, town)
+    assert_equal(prefecture, town)
+
+
+def test_a_plan_that_went_and_came_back_between_two_looks_is_followed(
+    prefecture: Service, town: Service, admin: httpx.Client
+):
+    copy(prefecture, town)
+    told = Told.model_validate(beside(SEED))
+    for _ in range(2):
+        assert admin.delete(f"/plans/{SLUG}", headers=ANY).status_code == 204
+        with town.database.writing() as session:
+            import_document(session, SEED.read_bytes(), SEED.name, told)
+    copy(prefecture, town)
+    assert_equal(prefecture, town)
+    documents = prefecture.anyone.get("/documents").json()["results"]
+    assert prefecture.anyone.get(f"/documents/{documents[0]['id']}/content").content == SEED.read_bytes()
+
+
+def test_a_plan_that_comes_back_in_another_town_is_copied_there(
+    prefecture: Service, town: Service, admin: httpx.Client
+):
+    plan = {"slug": "moves", "title": "計画", "municipality": "市"}
+    admin.post("/plans", json={**plan, "municipality_code": FUJIMI})
+    admin.post("/sections", json={"plan": "moves", "code": "1"})
+    for code in (FUJIMI, KAWAGOE):
+        copy(prefecture, town, code)
+    admin.delete("/plans/moves", headers=ANY)
+    admin.post("/plans", json={**plan, "municipality_code": KAWAGOE})
+    admin.post("/sections", json={"plan": "moves", "code": "2"})
+    for code in (KAWAGOE, FUJIMI):
+        copy(prefecture, town, code)
+    for code in (KAWAGOE, FUJIMI):
+        assert_equal(prefecture, town, municipality=code)
+    assert [row["key"] for row in rows(prefecture, "sections", plan="moves")] == ["moves/2"]
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -331,6 +373,46 @@ def test_while_a_snapshot_arrives_slowly_others_write(prefecture: Service):
         Slow.go_on.set()
         assert isinstance(copying.exception(), Unanswered)  # it broke off
         server.shutdown()
+
+
+def test_a_file_that_is_not_to_be_had_is_not_stored_as_an_empty_one(
+    prefecture: Service, town: Service, monkeypatch: pytest.MonkeyPatch
+):
+    """As behind a proxy, or from a standby that does not have it yet."""
+    real = httpx.Client.stream
+    answers = iter([404, 200, 404])
+
+    def without_files(client: httpx.Client, method: str, url: str, **options: Any) -> Any:
+        if "/content" in url and (status := next(answers, None)):
+            return nullcontext(httpx.Response(status, content=b"", request=httpx.Request(method, url)))
+        return real(client, method, url, **options)
+
+    monkeypatch.setattr(httpx.Client, "stream", without_files)
+    for _ in range(3):
+        with pytest.raises(Unanswered):
+            copy(prefecture, town)
+        assert rows(prefecture, "documents") == []
+    copy(prefecture, town)
+    assert_equal(prefecture, town)
+    assert prefecture.anyone.get("/documents/1/content").content == SEED.read_bytes()
+
+
+def test_a_source_that_always_begins_anew_is_not_asked_without_end(prefecture: Service, town: Service):
+    copy(prefecture, town)
+    with Mirror(prefecture.database, Source(str(town.anyone.base_url).rstrip("/")), print) as mirror:
+        snapshots = 0
+
+        def diverged(*_: object) -> Any:
+            raise Diverged("gone")
+
+        def counted(*_: object) -> None:
+            nonlocal snapshots
+            snapshots += 1
+
+        mirror._page, mirror._take_snapshot = diverged, counted  # type: ignore[method-assign]
+        with pytest.raises(Unanswered, match="again and again"):
+            mirror.once()
+        assert snapshots == 2
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -94,6 +94,19 @@ def test_who_waits_for_a_change_does_not_wait_for_the_standby(pair: Service, ser
         assert time.monotonic() - start < 5
 
 
+def test_a_cursor_from_the_primary_is_good_while_the_standby_lags(
+    pair: Service, servers: tuple[Server, Server]
+):
+    cursor = end_of(pair.anyone)
+    replay(servers[1], "pause")
+    with pair.holder(pair.key("admin")) as admin:
+        admin.patch("/sections/1", json={"title": "題"}, headers=ANY)
+    page = got(pair.anyone, "/changes", after=cursor, wait=5)
+    assert [change["seq"] for change in page["results"]] == [57]
+    again = got(pair.anyone, "/changes", after=page["metadata"]["resultset"]["next"])
+    assert (again["results"], again["metadata"]["revision"]) == ([], 57)
+
+
 def test_a_standby_that_is_away_is_missed_by_nobody(pair: Service, servers: tuple[Server, Server]):
     _, standby = servers
     standby.halt()

@@ -40,7 +40,7 @@ def test_the_doctor_finds_nothing_after_whatever_was_written(town: Service, admi
     write_at_random(admin, Random(2), 120)
     code, said, _ = here("doctor", database_url=address_of(town))
     assert (code, "OFF" in said) == (0, False)
-    assert said.count("\nok ") == 6
+    assert said.count("\nok ") == 7
     assert f"at revision {town.state().seq}, epoch {town.state().epoch}" in said
 
 
@@ -77,6 +77,15 @@ DAMAGES = {
         "points at a row of another plan",
     ),
     "another file": ("UPDATE document SET size = 7", "is not the file"),
+    "a removal that tells a row": (
+        "UPDATE change SET op = 'delete' WHERE seq = 42",
+        "change 42 contradicts itself",
+    ),
+    "a change in another plan": (
+        "UPDATE change SET plan = 'x' WHERE seq = 43",
+        "change 43 contradicts itself",
+    ),
+    "a change that is no JSON": ("UPDATE change SET data = '{' WHERE seq = 44", "no JSON object"),
 }
 
 

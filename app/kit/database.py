@@ -186,7 +186,8 @@ def passes(error: Exception) -> bool:
         kind = getattr(cause, "sqlite_errorcode", 0) & 0xFF
         return kind in SQLITE_PASSES or str(cause).startswith("no such table")
     if isinstance(cause, psycopg.Error):
-        return isinstance(cause, psycopg.OperationalError | psycopg.errors.UndefinedTable)
+        unmigrated = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
+        return isinstance(cause, (psycopg.OperationalError, *unmigrated))
     return isinstance(error, sa.exc.TimeoutError)
 
 

@@ -39,8 +39,7 @@ class Copy(threading.Thread):
         self.begin()
 
     def begin(self) -> None:
-        with self.client.stream("GET", "/snapshot.jsonl") as answer:
-            head, *rows = map(json.loads, answer.iter_lines())
+        head, *rows = map(json.loads, self.client.get("/snapshot.jsonl").content.splitlines())
         assert len(rows) == head["rows"]
         self.rows = {(row["entity"], row["key"]): (row["version"], row["data"]) for row in rows}
         self.start_at = self.at = head["revision"]
