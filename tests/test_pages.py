@@ -11,6 +11,7 @@ import pytest
 
 from app.cli import beside
 from app.documents.importing import Told, import_document
+from app.pages.html import percent
 from tests.conftest import SEED, Backend, Service, running
 from tests.invented import invent
 from tests.test_hostile import ENCODINGS, TEXTS
@@ -105,19 +106,24 @@ def test_the_front_page_lists_plans_by_municipality(towns: httpx.Client):
 
 
 def test_a_plan_at_a_glance_has_the_numbers_of_the_summary(towns: httpx.Client):
-    for slug in ("fujimi-yumetsunagu", "mihon-kodomo", "mihon-senryaku", "mitori-kankyo"):
+    for address in (
+        "fujimi-yumetsunagu?",
+        "mihon-kodomo?fiscal_year=R2",
+        "mihon-senryaku?",
+        "mitori-kankyo?",
+    ):
         for unit in ("evaluation", "measure"):
-            plan = page(towns, f"/p/{slug}?unit={unit}")
+            plan = page(towns, f"/p/{address}&unit={unit}")
             [source] = {link for link in plan.links if link.startswith("/evaluations/summary")}
             told = towns.get(source).json()
             rows = plan.tables[0][1:]
             for row, tally in zip(rows, [*told["results"], told["total"]], strict=True):
-                numbers = [int(cell.split()[0]) for cell in row[2:]]
-                counts = [each["count"] for each in tally["ratings"]]
-                others = [
-                    tally[name] for name in ("mixed", "unrated") if told["total"].get(name)
-                ]  # shown where there are any
-                assert numbers == [*counts, *others, tally["total"]]
+                shares = [
+                    f"{each['count']} {percent(each['count'], tally['rated'])}" for each in tally["ratings"]
+                ]
+                others = [str(tally[name]) for name in ("mixed", "unrated") if told["total"].get(name)]
+                assert row[2:-1] == [*shares, *others]
+                assert int(row[-1].split()[0]) == tally["total"]
 
 
 def test_shares_are_of_what_is_rated_with_one_decimal(read: httpx.Client):
@@ -129,6 +135,34 @@ def test_shares_are_of_what_is_rated_with_one_decimal(read: httpx.Client):
         ["全体", "A 17 B 9", "17 65.4 %", "9 34.6 %", "26 行"],
     ]
     assert page(read, FUJIMI_PLAN + "?unit=measure").tables[0][-1][2:] == ["15 62.5 %", "9 37.5 %", "24 施策"]
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "shown"),
+    [(1, 16, "6.3 %"), (1, 80, "1.3 %"), (1, 3, "33.3 %"), (0, 7, "0.0 %"), (7, 7, "100.0 %"), (0, 0, "–")],
+)
+def test_a_share_is_rounded_half_up(count: int, of: int, shown: str):
+    assert percent(count, of) == shown
+
+
+def test_a_section_that_is_like_the_whole_plan_does_not_stand_out(town: Service, admin: httpx.Client):
+    parts: list[tuple[str, dict[str, Any]]] = [
+        ("plans", {"slug": "even", "title": "計画", "municipality_code": "112011", "municipality": "川越市"}),
+        ("sections", {"plan": "even", "code": "1"}),
+        *(
+            ("measures", {"plan": "even", "section": "1", "code": code, "title": "施策"})
+            for code in ("1", "2")
+        ),
+        *(
+            ("evaluations", {"plan": "even", "measure_code": code, "fiscal_year": 2017, "rating": rating})
+            for code, rating in (("1", "A"), ("2", "B"))
+        ),
+    ]
+    for noun, row in parts:
+        assert admin.post(f"/{noun}", json=row).status_code == 201
+    plan = page(town.anyone, "/p/even")
+    assert "並びの最後の B が付いた施策 1" in plan.text
+    assert "の割合が計画全体より低い節" not in plan.text
 
 
 def test_a_mark_without_a_given_meaning_gets_none(towns: httpx.Client):

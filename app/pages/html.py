@@ -85,7 +85,7 @@ class Language:
         return f"FY{year}" if self.english else fiscal_years.label(year)
 
     def to(self, path: str, **parameters: Any) -> str:
-        given = {name.rstrip("_"): value for name, value in parameters.items() if value is not None}
+        given = {name: value for name, value in parameters.items() if value is not None}
         if self.asked and "lang" not in given:
             given["lang"] = "en" if self.english else "ja"
         return f"{path}?{urlencode(given)}" if given else path
@@ -233,8 +233,7 @@ def rendered(
 
     def here(**changes: Any) -> str:
         """This address with some parameters changed, or without those that become None."""
-        kept = asked | {name.rstrip("_"): value for name, value in changes.items()}
-        given = {name: value for name, value in kept.items() if value is not None}
+        given = {name: value for name, value in (asked | changes).items() if value is not None}
         return path + (f"?{urlencode(given)}" if given else "")
 
     text = ENVIRONMENT.get_template(template).render(
