@@ -144,6 +144,17 @@ def summarise_evaluations(
     labels); else the answer is 422 until they are grouped by plan or one is named.
     """
     unless_known(request, revision.etag)
+    names, results, total = summed(session, query)
+    body = {
+        "metadata": {"unit": query.unit, "group_by": names, "denominator": "rated", "revision": revision.seq},
+        "results": results,
+        "total": total,
+    }
+    return answer(request, body, etag=revision.etag)
+
+
+def summed(session: Session, query: SummaryQuery) -> tuple[list[str], list[dict[str, Any]], dict[str, Any]]:
+    """What the groups are, a tally for each, and one of all."""
     names = list(dict.fromkeys(query.group_by.split(","))) if query.group_by else []
     counts = _counts(session, query, names)
     plans = {row.plan_id for row in counts}
@@ -166,12 +177,7 @@ def summarise_evaluations(
     if scale is None and counts and "plan" not in names:
         raise _not_summable()
     overall = counts if query.unit == "evaluation" else _counts(session, query, [])
-    body = {
-        "metadata": {"unit": query.unit, "group_by": names, "denominator": "rated", "revision": revision.seq},
-        "results": results,
-        "total": _tally(overall, scale, query.unit),
-    }
-    return answer(request, body, etag=revision.etag)
+    return names, results, _tally(overall, scale, query.unit)
 
 
 def _counts(session: Session, query: SummaryQuery, names: Sequence[str]) -> Sequence[sa.Row[Any]]:

@@ -232,15 +232,17 @@ def method_not_allowed(app: FastAPI, scope: Scope) -> Problem:
 class Manners:
     """Answers HEAD as GET without the body, bounds bodies, and turns an unforeseen fault into a plain 500."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int, larger: Mapping[str, int]) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
+        self.larger = larger  # addresses that take more
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         head = scope["method"] == "HEAD"
+        most = self.larger.get(scope["path"], self.max_body_bytes)
         state = scope.setdefault("state", {})
         inner: Scope = {**scope, "method": "GET", "head": True} if head else scope
         started = False
@@ -250,8 +252,8 @@ class Manners:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            if size > self.max_body_bytes:
-                raise self._too_large()
+            if size > most:
+                raise _too_large(most)
             return message
 
         async def bare_send(message: Message) -> None:
@@ -266,8 +268,8 @@ class Manners:
 
         try:
             declared = Headers(scope=scope).get("content-length", "0")
-            if declared.isdecimal() and int(declared) > self.max_body_bytes:
-                raise self._too_large()
+            if declared.isdecimal() and int(declared) > most:
+                raise _too_large(most)
             if scope["path"].endswith("\n"):  # a route would match all the same
                 raise nothing_here()
             await self.app(inner, bounded_receive, bare_send)
@@ -283,13 +285,13 @@ class Manners:
                 )
             await problem_response(Request(scope), problem)(scope, receive, bare_send)
 
-    def _too_large(self) -> TooLarge:
-        limit = self.max_body_bytes
-        return TooLarge(
-            f"本文は {limit:,} バイト以内にしてください。",
-            f"A body may have at most {limit:,} bytes.",
-            headers={"Connection": "close"},
-        )
+
+def _too_large(most: int) -> TooLarge:
+    return TooLarge(
+        f"本文は {most:,} バイト以内にしてください。",
+        f"A body may have at most {most:,} bytes.",
+        headers={"Connection": "close"},
+    )
 
 
 class Cors(CORSMiddleware):

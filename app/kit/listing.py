@@ -133,7 +133,7 @@ def page(
     expand: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> Response:
     """One page of the list: how many match in all, the rows, and the cursor of the rest."""
-    order = _order(listing, getattr(query, "sort", None) or listing.order)
+    order = order_of(listing, getattr(query, "sort", None) or listing.order)
     bound = _bound(request, query)
     start = None if query.cursor is None else _after(order, _position(query.cursor, bound, order))
     unless_known(request, revision.etag)
@@ -176,7 +176,7 @@ def _next_address(request: Request, cursor: str) -> str:
 Order = list[tuple[sa.ColumnElement[Any], bool]]  # (by what, whether descending)
 
 
-def _order(listing: Listing, sort: str) -> Order:
+def order_of(listing: Listing, sort: str) -> Order:
     order: dict[str, tuple[sa.ColumnElement[Any], bool]] = {}
     for name in sort.split(","):
         order.setdefault(

@@ -28,6 +28,7 @@ PROBLEM: Schema = {
         "detail": {"type": "string", "description": "What happened, and what to do"},
         "instance": {"type": "string", "description": "The address that was asked for"},
         "existing": {"type": "string", "description": "With 409: the row that has this key already"},
+        "report": {"type": "object", "description": "Of an imported file: what was understood all the same"},
         "errors": {
             "type": "array",
             "description": "With 404 and 422: each part of the input that is wrong",
@@ -37,6 +38,10 @@ PROBLEM: Schema = {
                 "properties": {
                     "parameter": {"type": "string", "description": "The parameter"},
                     "pointer": {"type": "string", "description": "The place in the body, as a JSON pointer"},
+                    "sheet": {"type": "string", "description": "Of an imported file: the sheet"},
+                    "line": {"type": ["integer", "null"], "description": "Of an imported file: the line"},
+                    "column": {"type": ["integer", "null"], "description": "The column, counted from 1"},
+                    "text": {"type": "string", "description": "What stands there"},
                     "detail": {
                         "type": "string",
                         "description": "What is wrong with it, and what would be right",
@@ -171,7 +176,7 @@ def _complete(path: str, method: str, operation: Schema) -> None:
         responses["304"] = {"description": "Nothing has changed since If-None-Match", **_headers("ETag")}
     elif method == "patch":
         responses["200"] |= _headers("ETag")
-    elif method == "post":
+    elif method == "post" and "201" in responses:
         responses["201"] |= _headers("ETag", "Location")
 
 
