@@ -154,12 +154,15 @@ class Saved(NamedTuple):
     unchanged: int
 
 
-def save(session: Session, model: type[Row], rows: Sequence[Mapping[str, Any]]) -> Saved:
+def save(
+    session: Session, model: type[Row], rows: Sequence[Mapping[str, Any]], along: Sequence[str] = ()
+) -> Saved:
     """Make each row so, whether its natural key exists yet or not, and log what really changed.
 
     A row names the columns of its natural key, or its id if it has one, and whatever else is to be written. A
     column that it leaves out keeps its value, or takes its default in a new row. Rows that tell their own
-    `version`, `created_at` and `updated_at` keep these: they are copies. The caller holds the plan (see `hold`).
+    `version`, `created_at` and `updated_at` keep these: they are copies. The columns named in `along` are written
+    with another change and are none by themselves. The caller holds the plan (see `hold`).
     """
     entity = ENTITIES[str(model.__tablename__)]
     ids: list[int] = []
@@ -167,16 +170,17 @@ def save(session: Session, model: type[Row], rows: Sequence[Mapping[str, Any]]) 
     names = ("id",) if rows and "id" in rows[0] else entity.natural_key
     for chunk in _chunks(rows):
         known = _known(session, entity, names, chunk)
+        blank = _defaults(model)
         fresh: list[dict[str, Any]] = []
         changed: list[dict[str, Any]] = []
         found: list[int | None] = []
         for row in chunk:
             before = known.get(tuple(row[name] for name in names))
-            whole = {**(_defaults(model) if before is None else before), **row}
+            whole = {**(blank if before is None else before), **row}
             whole |= model.derived(whole)
             if before is None:
                 fresh.append(whole)
-            elif whole != before:
+            elif whole != before and any(whole[name] != before[name] for name in whole if name not in along):
                 changed.append(whole if "version" in row else _next(whole))
             found.append(before["id"] if before else None)
         given = iter(_insert(session, entity, fresh))
@@ -253,12 +257,15 @@ def _insert(session: Session, entity: Entity, rows: Sequence[dict[str, Any]]) ->
     if not rows:
         return []
     time = now()
-    statement = sa.insert(entity.table).returning(entity.table.c.id, sort_by_parameter_order=True)
-    ids = list(
-        session.scalars(
-            statement, [{"version": 1, "created_at": time, "updated_at": time, **row} for row in rows]
-        )
+    # Told apart by their keys and not by their order, which would cost SQLite a statement for each row.
+    key = [entity.table.c[name] for name in entity.natural_key]
+    made = session.execute(
+        sa.insert(entity.table).returning(entity.table.c.id, *key),
+        [{"version": 1, "created_at": time, "updated_at": time, **row} for row in rows],
+        execution_options={"insertmanyvalues_page_size": 100},  # psycopg reads a long statement slowly
     )
+    id_of = {tuple(its_key): id for id, *its_key in made}
+    ids = [id_of[tuple(row[name] for name in entity.natural_key)] for row in rows]
     if "version" not in rows[0]:
         _outlive(session, entity, ids)
     _log(session, entity, "create", ids)

@@ -1,4 +1,4 @@
-"""The `shinchoku` command: serve, migrate, import, mirror, doctor, backup, restore, compact, keys."""
+"""The `shinchoku` command: serve, migrate, import, export, mirror, doctor, backup, restore, compact, keys."""
 
 import argparse
 import logging.config
@@ -11,30 +11,59 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeVar
 
 import psycopg
 import sqlalchemy as sa
 import uvicorn
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 from pydantic_settings import SettingsError
 from sqlmodel import Session
 
-from app import municipalities
+from app import municipalities, plans
 from app.backups import Unusable, back_up, restore
 from app.changes import SOFTWARE, compact
 from app.doctor import examine
-from app.documents.importing import Refused, Told, import_document
+from app.documents.exporting import EXPORTS, document_exported, exported, summary_exported
+from app.documents.importing import Refused, Told, import_document, take_in, understood
+from app.documents.writing import MEDIA_TYPES as FORMS
+from app.fiscal_years import FiscalYearParameter
 from app.kit import keys, logs, migrations
 from app.kit.database import Database
-from app.kit.errors import Problem
+from app.kit.errors import Problem, Say
 from app.kit.http import Protocol
 from app.kit.settings import Settings
 from app.mirror import Collision, Mirror, Source, Unanswered
-from app.models import API_KEY, CHANGE, FEED, SOURCE, Role, now
+from app.models import API_KEY, CHANGE, FEED, PLAN, SOURCE, Role, now
+from app.summaries import SummaryQuery
 
 log = logging.getLogger("shinchoku")
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+class YearAsked(BaseModel):
+    plan: str
+    fiscal_year: FiscalYearParameter
+
+
+# What an export may be narrowed down by; which of them a list takes is the list's affair.
+FILTERS = {
+    "plan": "slug of the plan",
+    "municipality": "municipality code",
+    "section": "section code",
+    "measure": "measure code",
+    "fiscal_year": "such as H29",
+    "rating": "codes by comma; none for what was not rated",
+    "department": "exactly as printed",
+    "q": "words that must all be found",
+    "sort": "what to sort by",
+    "fields": "these fields only, by comma",
+    "group_by": "of the summary, by comma",
+    "unit": "of the summary: evaluation or measure",
+    "encoding": "of .csv and .tsv: utf-8 or cp932",
+}
 
 
 class Stop(Exception):
@@ -105,11 +134,31 @@ def _parser() -> argparse.ArgumentParser:
         "import", help="read a document; what it does not say stands in a .toml beside it"
     )
     importing.add_argument("file", type=Path)
+    importing.add_argument(
+        "--dry-run", action="store_true", help="tell what would come of it, and change nothing"
+    )
     importing.add_argument("--plan", help="slug of the plan")
     importing.add_argument("--municipality-code", help="to make a plan that does not exist yet")
     importing.add_argument("--municipality", help="its name")
     importing.add_argument("--encoding", help="when it is not recognised, such as cp932")
+    importing.add_argument("--fiscal-year", help="when the document does not say it, such as H29")
+    importing.add_argument("--sheet", help="which sheets to read, by comma; all with a table otherwise")
+    importing.add_argument("--mapping", help='what columns are, such as \'{"5": "implementation"}\'')
+    importing.add_argument(
+        "--numbering", choices=["order"], help="count measures without numbers in their order"
+    )
+    importing.add_argument("--on-repeat", choices=["skip", "keep"], help="what to do with rows that say 再掲")
+    importing.add_argument("--on-rename", choices=["update"], help="give measures the titles of the document")
     importing.set_defaults(run=_import)
+
+    exporting = commands.add_parser("export", help="write a list, the summary or a year's table into a file")
+    exporting.add_argument("what", choices=[*EXPORTS, "summary", "document"])
+    exporting.add_argument(
+        "file", type=Path, help="its suffix says in which form: .csv, .tsv, .xlsx or .jsonl"
+    )
+    for name, about in FILTERS.items():
+        exporting.add_argument(f"--{name.replace('_', '-')}", help=about)
+    exporting.set_defaults(run=_export)
 
     mirror = commands.add_parser("mirror", help="keep a copy of another Shinchoku here, for ever")
     mirror.add_argument("url", help="its address, such as https://shinchoku.example.jp")
@@ -246,7 +295,9 @@ def _serve(options: argparse.Namespace, settings: Settings) -> None:
         # Of two servers that start together, the second waits here and finds the seed.
         seq = session.scalar(sa.select(FEED.c.seq).with_for_update())
         if settings.seed and seq == 0:
-            report = _import_file(session, _content(settings.seed), settings.seed, _told(settings.seed, {}))
+            with _explained(settings.seed):
+                content, told = _content(settings.seed), _told(settings.seed, {})
+                report = import_document(session, content, settings.seed.name, told)
             log.info("seeded", extra={"file": settings.seed.name, "rows": report["rows"]})
     uvicorn.run(
         "app.main:create_app",
@@ -291,16 +342,26 @@ def _migrate(options: argparse.Namespace, settings: Settings) -> None:
 
 
 def _import(options: argparse.Namespace, settings: Settings) -> None:
-    given = {
-        name: getattr(options, name)
-        for name in ("plan", "municipality_code", "municipality", "encoding")
-        if getattr(options, name) is not None
-    }
-    content = _content(options.file)
+    given = {name: getattr(options, name) for name in Told.model_fields if getattr(options, name) is not None}
     told = _told(options.file, given)
-    with _migrated(settings) as database, database.writing() as session:
-        report = _import_file(session, content, options.file, told)
-    print(f"{told.plan}: {report['title']}")
+    with (
+        _opened(options.file) as file,
+        _migrated(settings) as database,
+        _explained(options.file),
+        understood(file, options.file.name, told) as found,
+        database.writing() as session,
+        _progress(found.head["rows"]) as progress,
+    ):
+        report = take_in(session, found, file, options.file.name, told, progress=progress)
+        if options.dry_run:
+            session.rollback()
+    _print_report(told.plan, report, dry_run=options.dry_run)
+
+
+def _print_report(plan: str | None, report: dict[str, Any], *, dry_run: bool) -> None:
+    print(": ".join(part for part in (plan, report["title"]) if part) or "import")
+    if dry_run:
+        print("  試し読みです。何も書き込んでいません。 A dry run: nothing was written.")
     for what in ("created", "updated", "unchanged"):
         print(
             f"  {what:9}",
@@ -310,7 +371,95 @@ def _import(options: argparse.Namespace, settings: Settings) -> None:
         if codes:
             print(f"  measures {kind}: {', '.join(codes)}")
     for warning in report["warnings"]:
-        print(f"  {warning['ja']} {warning['en']}")
+        print(f"  {_placed(warning)}{warning['ja']} {warning['en']}{_shown(warning.get('text'))}")
+    if report["mapping"]:
+        print("  [mapping]")
+        for column in report["mapping"]:
+            field = f'"{column["field"]}"'
+            if year := column.get("fiscal_year"):
+                field = f"{{field = {field}, fiscal_year = {year}}}"
+            print(f"  {column['column']} = {field}  # {' '.join(column['header'].split())}")
+
+
+def _placed(place: dict[str, Any]) -> str:
+    told = ", ".join(f"{name} {place[name]}" for name in ("sheet", "line", "column") if place.get(name))
+    return f"{told}: " if told else ""
+
+
+def _shown(text: str | None) -> str:
+    return f" [{text}]" if text else ""
+
+
+@contextmanager
+def _progress(rows: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, for what takes more than a moment."""
+    terminal = sys.stderr.isatty() and rows > 2_000
+
+    def show(done: int) -> None:
+        if terminal:
+            bar = "#" * (30 * done // rows)
+            print(f"\r  [{bar:30}] {done:,} / {rows:,}", end="", file=sys.stderr, flush=True)
+
+    yield show
+    if terminal:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _export(options: argparse.Namespace, settings: Settings) -> None:
+    form = options.file.suffix.removeprefix(".").lower()
+    forms = ("tsv", "xlsx") if options.what == "document" else tuple(FORMS)
+    if form not in forms:
+        raise Stop(f"{options.file.name}: give the file one of these suffixes: .{', .'.join(forms)}")
+    given = {name: getattr(options, name) for name in FILTERS if getattr(options, name) is not None}
+    encoding = given.pop("encoding", "utf-8")
+    if encoding not in ("utf-8", "cp932"):
+        raise Stop(f"--encoding {encoding}: it can be utf-8 or cp932")
+    part = options.file.with_name(f"{options.file.name}.part")
+    try:
+        with _migrated(settings) as database, database.reading() as session, part.open("wb") as out:
+            out.writelines(_pieces(session, options.what, form, given, encoding))
+        part.replace(options.file)
+    except OSError as error:
+        raise Stop(f"{options.file} cannot be written: {error.strerror}") from None
+    except Problem as problem:
+        raise Stop("\n  ".join(f"{says.ja} {says.en}" for says in _sentences(problem))) from None
+    finally:
+        part.unlink(missing_ok=True)
+    print(f"{options.file}: {options.file.stat().st_size:,} bytes")
+
+
+def _pieces(session: Session, what: str, form: str, given: dict[str, str], encoding: str) -> Iterator[bytes]:
+    if what == "document":
+        missing = [name for name in ("plan", "fiscal_year") if name not in given]
+        if missing or len(given) > 2:
+            raise Stop("a document is a year of a plan: give --plan and --fiscal-year, and nothing else")
+        year = _checked(YearAsked, given).fiscal_year
+        plan = plans.plan_id(session, PLAN.c.slug == given["plan"])
+        return document_exported(session, plan, year, form)
+    if what == "summary":
+        return summary_exported(session, form, _checked(SummaryQuery, given), encoding)
+    return exported(session, EXPORTS[what], form, _checked(EXPORTS[what].asked, given), encoding)
+
+
+def _checked(shape: type[Shape], given: dict[str, str]) -> Shape:
+    """What was given, as the list takes it."""
+    if unknown := [name for name in given if name not in shape.model_fields]:
+        raise Stop(f"--{unknown[0].replace('_', '-')} does not apply here")
+    try:
+        return shape.model_validate(given)
+    except ValidationError as error:
+        wrong = (f"--{str(found['loc'][0]).replace('_', '-')}: {found['msg']}" for found in error.errors())
+        raise Stop("; ".join(wrong)) from None
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[IO[bytes]]:
+    try:
+        opened = file.open("rb")
+    except OSError as error:
+        raise Stop(f"{file} cannot be read: {error.strerror}") from None
+    with opened:
+        yield opened
 
 
 def _content(file: Path) -> bytes:
@@ -337,25 +486,25 @@ def _told(file: Path, given: dict[str, str]) -> Told:
         raise Stop(f"{notes} cannot be read: {error}") from None
 
 
-def _import_file(session: Session, content: bytes, file: Path, told: Told) -> dict[str, Any]:
+@contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    """What is wrong with the file, all of it, for the person at the terminal."""
     try:
-        return import_document(session, content, file.name, told)
+        yield
     except Refused as refused:
         count = len(refused.unclear)
         places = "1 place" if count == 1 else f"{count} places"
         lines = [f"{file.name}: {places} not understood; nothing was written"]
         for unclear in refused.unclear:
-            place = ", ".join(
-                f"{name} {value}"
-                for name, value in (("line", unclear.line), ("column", unclear.column))
-                if value
-            )
-            shown = f" [{unclear.text}]" if unclear.text else ""
-            lines.append(f"  {place}: {unclear.ja} {unclear.en}{shown}")
+            place = _placed({"sheet": unclear.sheet, "line": unclear.line, "column": unclear.column})
+            lines.append(f"  {place or ': '}{unclear.ja} {unclear.en}{_shown(unclear.text)}")
         raise Stop("\n".join(lines)) from None
     except Problem as problem:
-        says = [found.says for found in problem.findings] or [problem.says]
-        raise Stop("\n  ".join(f"{each.ja} {each.en}" for each in says)) from None
+        raise Stop("\n  ".join(f"{says.ja} {says.en}" for says in _sentences(problem))) from None
+
+
+def _sentences(problem: Problem) -> list[Say]:
+    return [found.says for found in problem.findings] or [problem.says]
 
 
 def beside(file: Path) -> dict[str, Any]:

@@ -260,9 +260,13 @@ class EvaluationFilters(InMeasure):
         return [*super().on_measure(), *([MEASURE.c.id == self.measure_id] if self.measure_id else [])]
 
 
-class EvaluationQuery(PageQuery, EvaluationFilters):
+class EvaluationAsked(EvaluationFilters):
     sort: Annotated[str, EVALUATIONS.sorting] = EVALUATIONS.order
     fields: Annotated[str, EVALUATIONS.choosing] | None = None
+
+
+class EvaluationQuery(PageQuery, EvaluationAsked):
+    pass
 
 
 @router.get("", response_model=EvaluationPage)

@@ -7,12 +7,14 @@ from importlib.metadata import version
 from typing import Any
 
 import sqlalchemy.exc
+from anyio import CapacityLimiter
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.gzip import GZipMiddleware
 from starlette.exceptions import HTTPException
 
 from app import evaluations, feed, health, measures, plans, sections, summaries
+from app.documents import exporting
 from app.documents import routes as documents
 from app.kit import http
 from app.kit.database import Database, busy, passes
@@ -86,13 +88,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.database = database
+    app.state.openings = CapacityLimiter(2)  # files that are opened at once
     for router in (
         plans.router,
         sections.router,
+        exporting.router,
         summaries.router,  # before /evaluations/{id}
         measures.router,
         evaluations.router,
         documents.router,
+        documents.imports,
         feed.router,
         health.router,
         views.router,
@@ -107,7 +112,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.openapi = lambda: docs.describe(app)  # type: ignore[method-assign]
 
     app.add_middleware(GZipMiddleware, minimum_size=1_000)
-    app.add_middleware(Manners, max_body_bytes=settings.max_body_bytes, tell=tell)
+    app.add_middleware(
+        Manners,
+        max_body_bytes=settings.max_body_bytes,
+        larger={"/imports": settings.max_import_bytes},
+        tell=tell,
+    )
     app.add_middleware(
         Cors,
         allow_origins=settings.cors_origins,

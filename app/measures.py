@@ -88,9 +88,24 @@ class ExpandedMeasure(MeasureShape):
 MeasurePage = page_of("Measure", MeasureShape, ExpandedMeasure)
 
 
-class MeasureQuery(PageQuery, InMeasure):
-    expand: Annotated[str, EXPAND] | None = None
+class MeasureAsked(InMeasure):
     sort: Annotated[str, MEASURES.sorting] = MEASURES.order
+    fields: Annotated[str, MEASURES.choosing] | None = None
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        """A measure is found by a row of its own that fits in all respects, or by its title alone."""
+        of_plan = [*super(InMeasure, self).conditions(), *self.on_measure()]
+        if not (self.on_row() or self.on_words()):
+            return of_plan
+        fits = sa.exists().where(EVALUATION.c.measure_id == MEASURE.c.id, *self.on_row(), *self.on_words())
+        if self.on_row():
+            return [*of_plan, fits]
+        titled = sa.and_(*(MEASURE.c.folded.contains(term, autoescape=True) for term in terms(self.q or "")))
+        return [*of_plan, sa.or_(titled, fits)]
+
+
+class MeasureQuery(PageQuery, MeasureAsked):
+    expand: Annotated[str, EXPAND] | None = None
     fields: (
         Annotated[str, Names((*MEASURES.columns, "evaluations"), MEASURES.choosing.description)] | None
     ) = None
@@ -103,17 +118,6 @@ class MeasureQuery(PageQuery, InMeasure):
         elif self.fields and "evaluations" in self.fields.split(","):
             self.expand = "evaluations"
         return self
-
-    def conditions(self) -> list[sa.ColumnElement[bool]]:
-        """A measure is found by a row of its own that fits in all respects, or by its title alone."""
-        of_plan = [*super(InMeasure, self).conditions(), *self.on_measure()]
-        if not (self.on_row() or self.on_words()):
-            return of_plan
-        fits = sa.exists().where(EVALUATION.c.measure_id == MEASURE.c.id, *self.on_row(), *self.on_words())
-        if self.on_row():
-            return [*of_plan, fits]
-        titled = sa.and_(*(MEASURE.c.folded.contains(term, autoescape=True) for term in terms(self.q or "")))
-        return [*of_plan, sa.or_(titled, fits)]
 
 
 @router.get("", response_model=MeasurePage)

@@ -62,7 +62,7 @@ class PlanShape(Ending, PlanFields, Heading):
 PlanPage = page_of("Plan", PlanShape)
 
 
-class PlanQuery(PageQuery, InMunicipality):
+class PlanAsked(InMunicipality):
     q: Words | None = None
     sort: Annotated[str, PLANS.sorting] = PLANS.order
     fields: Annotated[str, PLANS.choosing] | None = None
@@ -70,6 +70,10 @@ class PlanQuery(PageQuery, InMunicipality):
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         found = [PLAN.c.folded.contains(term, autoescape=True) for term in terms(self.q or "")]
         return [*super().conditions(), *found]
+
+
+class PlanQuery(PageQuery, PlanAsked):
+    pass
 
 
 def plan_in_path(id: PlanName) -> sa.ColumnElement[bool]:

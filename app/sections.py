@@ -69,9 +69,13 @@ class SectionShape(Ending, SectionCode, Heading):
 SectionPage = page_of("Section", SectionShape)
 
 
-class SectionQuery(PageQuery, InPlan):
+class SectionAsked(InPlan):
     sort: Annotated[str, SECTIONS.sorting] = SECTIONS.order
     fields: Annotated[str, SECTIONS.choosing] | None = None
+
+
+class SectionQuery(PageQuery, SectionAsked):
+    pass
 
 
 @router.get("", response_model=SectionPage)

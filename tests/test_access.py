@@ -66,6 +66,10 @@ ROUTES: dict[tuple[str, str], tuple[Any, int]] = {
     ("POST", "/sections"): (NEW["sections"], 201),
     ("POST", "/measures"): (NEW["measures"], 201),
     ("POST", "/evaluations"): (NEW["evaluations"], 201),
+    ("POST", "/imports"): (
+        {"plan": PLAN, "measure_code": "1-1-1", "fiscal_year": "2019", "ordinal": "{}"},
+        200,
+    ),
     ("PATCH", "/plans/{id}"): ({"licence": "CC0"}, 200),
     ("PATCH", "/sections/{id}"): ({"title": "節"}, 200),
     ("PATCH", "/measures/{id}"): ({"title": "別の施策"}, 200),
@@ -172,10 +176,13 @@ def test_an_editor_elsewhere_adds_nothing_here_however_the_measure_is_named(way,
 
 
 def test_reading_stays_open_whatever_is_sent_as_a_key(hall: Service, roles):
-    query = {"/plans/{id}/transitions": "?from=H29&to=H30"}
+    query = {
+        "/plans/{id}/transitions": "?from=H29&to=H30",
+        "/plans/{id}/document.{form}": "?fiscal_year=H29",
+    }
     for path, operations in hall.anyone.get("/openapi.json").json()["paths"].items():
         if "get" in operations:
-            address = path.format(id=1) + query.get(path, "")
+            address = path.format(id=1, form="tsv") + query.get(path, "")
             without = hall.anyone.get(address)
             assert without.status_code == 200, address
             for role, authorization in roles.items():

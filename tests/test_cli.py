@@ -244,7 +244,7 @@ def test_a_file_that_cannot_be_imported_is_explained(
     assert revision(any_database) == 0
 
 
-@pytest.mark.parametrize("name", ["h29.csv", "h29.pdf", "h29"])
+@pytest.mark.parametrize("name", ["h29.doc", "h29.pdf", "h29"])
 def test_a_kind_of_file_that_is_not_read_yet_is_refused(
     name, any_database: str, document: Path, refused: Refused
 ):

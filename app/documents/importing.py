@@ -1,21 +1,28 @@
-"""From a recognised table to rows: all of it or nothing, and twice is once."""
+"""From what a document says to rows: all of it or nothing, and twice is once."""
 
 import hashlib
-from collections.abc import Iterable
-from pathlib import PurePath
-from typing import Any
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, Annotated, Any, Literal
 
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from sqlmodel import Session
 
 from app import plans
+from app.access import Writer
 from app.changes import Saved, hold, save
+from app.documents import apart
+from app.documents.apart import Understood
+from app.documents.reading import MEDIA_TYPES, Unreadable, kind_of
 from app.documents.reading import Problem as Unclear
-from app.documents.reading import Unreadable, read
-from app.documents.recognising import Recognised, recognise
+from app.documents.vocabulary import FIELDS, plain
+from app.fiscal_years import FiscalYearParameter
 from app.kit.errors import Finding, Invalid, Say
-from app.kit.text import excerpt
+from app.kit.text import ONE_LINE, excerpt, fold, refusal
+from app.measures import NewMeasure
 from app.models import (
     DOCUMENT,
     EVALUATION,
@@ -25,16 +32,61 @@ from app.models import (
     SECTION,
     Document,
     Evaluation,
-    EvaluationFields,
     Label,
     Measure,
     Plan,
+    PlanFields,
     Section,
     Slug,
 )
 from app.municipalities import MunicipalityCode
+from app.sections import NewSection
 
-MEDIA_TYPES = {".txt": "text/tab-separated-values", ".tsv": "text/tab-separated-values"}
+MOST_WARNINGS = 1_000
+
+
+class ColumnTold(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    field: Annotated[str, Field(max_length=20)]
+    fiscal_year: FiscalYearParameter | None = None
+
+
+def _mapping(given: Any) -> Any:
+    """As JSON text, as an object of columns, or as a report lists it."""
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except ValueError:
+            raise refusal(
+                "mapping", "mapping は JSON で書いてください。", "Write the mapping as JSON."
+            ) from None
+    if isinstance(given, list):
+        listed: dict[str, Any] = {}
+        for each in given:
+            if not isinstance(each, dict) or not isinstance(each.get("column"), int):
+                raise _no_mapping()
+            told = {name: value for name, value in each.items() if name not in ("column", "header")}
+            listed.setdefault(str(each["column"]), told)
+        given = listed
+    if not isinstance(given, dict):
+        raise _no_mapping()
+    columns = {}
+    for name, told in given.items():
+        told = {"field": told} if isinstance(told, str) else told
+        if not isinstance(told, dict) or told.get("field") not in FIELDS:
+            raise _no_mapping()
+        columns[name if name.isascii() and name.isdecimal() else plain(name)] = told
+    return columns
+
+
+def _no_mapping() -> Exception:
+    fields = ", ".join(FIELDS)
+    return refusal(
+        "mapping",
+        f'mapping は {{"列の番号か見出し": "項目"}} の形で書いてください。項目は {fields} のいずれかです。',
+        f'Write the mapping like {{"column or header": "field"}}; the fields are {fields}.',
+    )
 
 
 class Told(BaseModel):
@@ -42,253 +94,661 @@ class Told(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    plan: Slug
-    municipality_code: MunicipalityCode | None = None
-    municipality: Label | None = None
-    encoding: str | None = None
+    plan: Annotated[Slug, Field(description="Slug of the plan that the document is about (計画)")] | None = (
+        None
+    )
+    municipality_code: (
+        Annotated[
+            MunicipalityCode,
+            Field(description="Its municipality, to make a plan that does not exist yet (市区町村コード)"),
+        ]
+        | None
+    ) = None
+    municipality: (
+        Annotated[Label, Field(description="The municipality's name, for the same (市区町村名)")] | None
+    ) = None
+    encoding: (
+        Annotated[
+            str,
+            Field(
+                max_length=20,
+                description="Character encoding, where it is not recognised: utf-8, utf-16, cp932 (文字コード)",
+            ),
+            ONE_LINE,
+        ]
+        | None
+    ) = None
+    fiscal_year: (
+        Annotated[
+            FiscalYearParameter, Field(description="The year it reports on, where it does not say (年度)")
+        ]
+        | None
+    ) = None
+    sheet: (
+        Annotated[
+            str,
+            Field(
+                max_length=300, description="Sheets to read, by comma; all with a table otherwise (シート名)"
+            ),
+            ONE_LINE,
+        ]
+        | None
+    ) = None
+    mapping: (
+        Annotated[
+            dict[str, ColumnTold],
+            BeforeValidator(_mapping),
+            Field(
+                description="What columns are, by their number or header: it wins over recognition (列の対応)"
+            ),
+        ]
+        | None
+    ) = None
+    numbering: (
+        Annotated[
+            Literal["order"],
+            Field(description="Count measures without numbers in their order (番号のない計画)"),
+        ]
+        | None
+    ) = None
+    on_repeat: (
+        Annotated[
+            Literal["skip", "keep"],
+            Field(description="What to do with rows that say 再掲 and differ from the first (再掲の行)"),
+        ]
+        | None
+    ) = None
+    on_rename: (
+        Annotated[
+            Literal["update"],
+            Field(description="Give measures the titles that the document has (名称の変更)"),
+        ]
+        | None
+    ) = None
+
+    def asked(self) -> dict[str, Any]:
+        """What the recogniser needs of it."""
+        return {
+            "fiscal_year": self.fiscal_year,
+            "sheets": [name.strip() for name in self.sheet.split(",")] if self.sheet else [],
+            "mapping": {name: column.model_dump() for name, column in (self.mapping or {}).items()},
+            "numbering": self.numbering,
+            "on_repeat": self.on_repeat,
+        }
 
 
 class Refused(Invalid):
     """A document with lines that were not understood. Nothing of it was written."""
 
-    def __init__(self, unclear: Iterable[Unclear]) -> None:
+    def __init__(self, unclear: Iterable[Unclear], head: dict[str, Any] | None = None) -> None:
         self.unclear = list(unclear)
-        super().__init__(*(Finding(Say(each.ja, each.en)) for each in self.unclear))
+        places = [{name: getattr(each, name) for name in ("line", "column", "text")} for each in self.unclear]
+        findings = [
+            Finding(Say(each.ja, each.en), place=place | ({"sheet": each.sheet} if each.sheet else {}))
+            for each, place in zip(self.unclear, places, strict=True)
+        ]
+        super().__init__(*findings)
+        self.findings = findings  # all of them: they are to be corrected in one go
+        if head:
+            # What was understood all the same, so that it can be corrected.
+            understood = {name: head[name] for name in ("title", "subtitle", "fiscal_years", "mapping")}
+            warnings = [_warning(Unclear(**each)) for each in head["warnings"]]
+            self.members["report"] = understood | {"warnings": warnings}
+
+
+def _warning(unclear: Unclear) -> dict[str, Any]:
+    place = {name: getattr(unclear, name) for name in ("sheet", "line", "column", "text")}
+    return {"ja": unclear.ja, "en": unclear.en, **{name: value for name, value in place.items() if value}}
+
+
+# ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def understood(file: IO[bytes], name: str, told: Told) -> Iterator[Understood]:
+    """What the file says; refused with all that was not understood. No transaction should be open meanwhile."""
+    try:
+        with apart.understood(file, name, told.encoding, told.asked()) as found:
+            if found.problems:
+                raise Refused(found.problems, found.head if "mapping" in found.head else None)
+            yield found
+    except Unreadable as unreadable:
+        raise Refused([unreadable.problem]) from None
 
 
 def import_document(session: Session, content: bytes, name: str, told: Told) -> dict[str, Any]:
     """Write what the document says and tell what came of it. The transaction is the caller's."""
-    if (suffix := PurePath(name).suffix.lower()) not in MEDIA_TYPES:
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        with understood(file, name, told) as found:
+            return take_in(session, found, file, name, told)
+
+
+def take_in(
+    session: Session,
+    found: Understood,
+    file: IO[bytes],
+    name: str,
+    told: Told,
+    writer: Writer | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, Any]:
+    """Write what was understood and tell what came of it. The transaction is the caller's."""
+    head = found.head
+    parts = {slug or told.plan or "": part for slug, part in head["parts"].items()}
+    if "" in parts:
         raise Invalid(
             Finding(
                 Say(
-                    f"{excerpt(suffix) or name} のファイルは読めません。タブ区切りの .txt か .tsv で保存してください。",
-                    f"A file of {excerpt(suffix) or name} cannot be read. Save it tab-separated, as .txt or .tsv.",
-                )
+                    "どの計画の資料か分かりません。plan に計画の識別名を指定してください。",
+                    "Tell which plan the document is about, with plan: its slug.",
+                ),
+                parameter="plan",
             )
         )
-    try:
-        sheet = read(content, told.encoding)
-    except Unreadable as unreadable:
-        raise Refused([unreadable.problem]) from None
-    table = recognise(sheet)
-    if table.problems:
-        raise Refused(table.problems)
-
-    plan, made = _plan(session, table, told)
-    before = dict(
-        session.execute(
-            sa.select(MEASURE.c.code, MEASURE.c.title)
-            .where(MEASURE.c.plan_id == plan)
-            .order_by(MEASURE.c.code_order)
-        ).all()
-    )
-    titles = {row.code: row.title for row in table.evaluations}
-    renamed = [code for code in titles if before.get(code, titles[code]) != titles[code]]
-    if renamed:
-        raise _renamed(before, titles, renamed)
-    codes = list(dict.fromkeys(row.rating for row in table.evaluations if row.rating is not None))
-    joined = plans.admit_ratings(session, plan, codes) if not made.created else codes
-    warnings = [
-        {
-            "ja": f"評価 {code} を評価区分に加えました。意味は資料にないため、空欄です。",
-            "en": f"The rating {code} joined the plan's scale. The document does not say what it means.",
-        }
-        for code in joined
-    ]
-    report = {
-        "title": table.title,
-        "subtitle": table.subtitle,
-        "fiscal_years": table.fiscal_years,
-        "rows": len(table.evaluations),
-        "mapping": table.mapping,
-        "warnings": warnings,
-    }
-    document = _document(session, plan, content, name, sheet.encoding, table, report)
-    sections = _sections(session, plan, table)
-    measures = _measures(session, plan, table)
-    evaluations = _evaluations(session, plan, document.ids[0], table)
-    warnings += _left_out(session, plan, table, evaluations.ids)
-    counts = {
-        "plan": made,
-        "document": document,
-        "section": sections,
-        "measure": measures,
-        "evaluation": evaluations,
-    }
-    return {
-        "document": document.ids[0],
-        **report,
-        **{
-            what: {entity: getattr(saved, what) for entity, saved in counts.items()}
-            for what in ("created", "updated", "unchanged")
-        },
-        "measures": {
-            "new": [code for code in titles if code not in before],
-            "missing": [code for code in before if code not in titles],
-            "renamed": renamed,
-        },
-    }
-
-
-def _left_out(session: Session, plan: int, table: Recognised, ids: list[int]) -> list[dict[str, str]]:
-    """What the plan has and this document does not say: it stays, and somebody should know."""
-    title = session.scalar(sa.select(PLAN.c.title).where(PLAN.c.id == plan))
-    rows = session.execute(
-        sa.select(EVALUATION.c.id, EVALUATION_KEY)
-        .join(MEASURE, EVALUATION.c.measure_id == MEASURE.c.id)
-        .join(PLAN, MEASURE.c.plan_id == PLAN.c.id)
-        .where(PLAN.c.id == plan, EVALUATION.c.fiscal_year.in_(table.fiscal_years))
-        .order_by(EVALUATION.c.id)
-    )
-    seen = set(ids)
-    warnings = [
-        {
-            "ja": f"{key} は登録されていますが、この資料にはありません。不要であれば削除してください。",
-            "en": f"{key} is on record and not in this document. Remove it if it should go.",
-        }
-        for id, key in rows
-        if id not in seen
-    ]
-    if title != table.title:
-        warnings.append(
-            {
-                "ja": f"計画名は「{title}」のままです。この資料では「{table.title}」です。",
-                "en": f"The plan keeps its title {title!r}; this document says {table.title!r}.",
-            }
+    if told.plan is not None and (others := [slug for slug in parts if slug != told.plan]):
+        raise Invalid(
+            Finding(
+                Say(
+                    f"このファイルには計画 {excerpt(others[0])} の行もあります。"
+                    "plan を外すか、その行を除いてください。",
+                    f"The file has rows of the plan {excerpt(others[0])}, too. Leave plan out, or remove them.",
+                ),
+                parameter="plan",
+            )
         )
-    return warnings
+    imports = {
+        slug: _Import(session, found, file, name, told, writer, slug, part, keep=len(parts) == 1)
+        for slug, part in sorted(parts.items())
+    }
+    for each in imports.values():
+        each.prepare()
+    done = 0
+    for chunk in found.evaluations():
+        done += len(chunk)
+        progress(done)
+        for slug, each in imports.items():
+            each.evaluate([row for row in chunk if (row["plan"] or told.plan) == slug])
+    for each in imports.values():
+        each.finish()
+    reports = [each.report() for each in imports.values()]
+    if len(reports) == 1:
+        return reports[0]
+    together = reports[0] | {"document": None, "title": None}
+    for what in ("created", "updated", "unchanged"):
+        together[what] = {noun: sum(each[what][noun] for each in reports) for noun in reports[0][what]}
+    for what in ("new", "missing", "renamed"):
+        together["measures"][what] = [
+            f"{slug}/{code}" for slug, each in imports.items() for code in each.report()["measures"][what]
+        ]
+    together["warnings"] = [warning for each in reports for warning in each["warnings"]][:MOST_WARNINGS]
+    return together
 
 
-def _plan(session: Session, table: Recognised, told: Told) -> tuple[int, Saved]:
-    which = PLAN.c.slug == told.plan
-    hold(session, sa.select(PLAN.c.id).where(which))
-    there = session.execute(sa.select(PLAN.c.id, PLAN.c.municipality_code).where(which)).one_or_none()
-    if there is not None:
-        if told.municipality_code not in (None, there.municipality_code):
+class _Import:
+    """The part of a document that is about one plan."""
+
+    def __init__(
+        self,
+        session: Session,
+        found: Understood,
+        file: IO[bytes],
+        name: str,
+        told: Told,
+        writer: Writer | None,
+        slug: str,
+        part: dict[str, Any],
+        *,
+        keep: bool,
+    ) -> None:
+        self.session, self.found, self.head, self.told, self.writer = session, found, found.head, told, writer
+        self.file, self.name, self.slug, self.part, self.keep = file, name, slug, part, keep
+        nothing = Saved([], 0, 0, 0)
+        self.counts = dict.fromkeys(("plan", "document", "section", "measure", "evaluation"), nothing)
+        self.warnings = [_warning(each) for each in found.warnings]
+        self.document: int | None = None
+        self.seen: set[int] = set()
+        self.codes: dict[str, str] = {}  # of measures that were counted: what they are called here
+
+    # ---- plan, sections, measures
+
+    def prepare(self) -> None:
+        self.plan = self._plan()
+        measures = self.part["measures"]
+        of_plan = sa.select(MEASURE.c.code, MEASURE.c.title).where(MEASURE.c.plan_id == self.plan)
+        self.before = dict(self.session.execute(of_plan.order_by(MEASURE.c.code_order)).all())
+        if self.head["counted"]:
+            self._recount(measures)
+        self._name_what_rows_name(measures)
+        self.titles = {row["code"]: row["title"] for row in measures if row.get("title") is not None}
+        self._refuse_renaming(measures)
+        self._rate()
+        self.document = self._document_there()
+        if self.document is None and self.counts["plan"].created and self.keep:
+            self.document = self._save_document()
+        self.counts["section"] = self._save_sections()
+        self.counts["measure"] = self._save_measures(measures)
+        self.ids = _ids(self.session, MEASURE, self.plan)
+        self.fresh = self.counts["plan"].created > 0
+
+    def _plan(self) -> int:
+        which = PLAN.c.slug == self.slug
+        hold(self.session, sa.select(PLAN.c.id).where(which))
+        there = self.session.execute(
+            sa.select(PLAN.c.id, PLAN.c.municipality_code).where(which)
+        ).one_or_none()
+        told = self._told_of_plan()
+        code = told.get("municipality_code")
+        if there is not None:
+            if self.writer:
+                self.writer.must_be_allowed(there.municipality_code)
+            if code not in (None, there.municipality_code):
+                raise Invalid(
+                    Finding(
+                        Say(
+                            f"計画 {self.slug} は自治体 {there.municipality_code} のもので、{code} "
+                            "のものではありません。計画名か自治体コードを確かめてください。",
+                            f"The plan {self.slug} is one of municipality {there.municipality_code} and not of "
+                            f"{code}. Check the plan's name or the municipality code.",
+                        ),
+                        parameter="municipality_code",
+                    )
+                )
+            self.counts["plan"] = Saved([there.id], 0, 0, 1)
+            if self.part["plan"]:
+                self.counts["plan"] = save(self.session, Plan, [{"slug": self.slug, **told}])
+            id: int = there.id
+            return id
+        missing = [name for name in ("municipality_code", "municipality", "title") if not told.get(name)]
+        if missing and missing != ["title"]:
             raise Invalid(
                 Finding(
                     Say(
-                        f"計画 {told.plan} は自治体 {there.municipality_code} のもので、{told.municipality_code} "
-                        "のものではありません。計画名か自治体コードを確かめてください。",
-                        f"The plan {told.plan} is one of municipality {there.municipality_code} and not of "
-                        f"{told.municipality_code}. Check the plan's name or the municipality code.",
+                        f"計画 {self.slug} はまだありません。"
+                        "作成するには municipality_code と municipality が必要です。",
+                        f"There is no plan {self.slug} yet. To make it, tell municipality_code and municipality.",
                     ),
                     parameter="municipality_code",
                 )
             )
-        return there.id, Saved([there.id], 0, 0, 1)
-    if told.municipality_code is None or told.municipality is None:
-        raise Invalid(
-            Finding(
-                Say(
-                    f"計画 {told.plan} はまだありません。作成するには municipality_code と municipality が必要です。",
-                    f"There is no plan {told.plan} yet. To make it, tell municipality_code and municipality.",
-                ),
-                parameter="municipality_code",
+        if missing:
+            raise Refused(
+                [
+                    Unclear(
+                        None,
+                        None,
+                        "",
+                        "題名がありません。見出しより上の行に計画の題名を書くか、先に計画を登録してください。",
+                        "There is no title. Write the plan's title on a line above the header, or make the plan first.",
+                    )
+                ]
             )
+        if self.writer:
+            self.writer.must_be_allowed(str(code))
+        if "ratings" not in told:
+            told["ratings"] = self._scale()
+        made = self.counts["plan"] = save(self.session, Plan, [{"slug": self.slug, **told}])
+        return made.ids[0]
+
+    def _told_of_plan(self) -> dict[str, Any]:
+        """The columns of the plan that are told, by the document or beside it, checked."""
+        row = {name: value for name, value in self.part["plan"].items() if name not in ("slug", "line")}
+        told = {
+            name: getattr(self.told, name)
+            for name in ("municipality_code", "municipality")
+            if getattr(self.told, name) is not None
+        }
+        if not row:
+            return told | ({"title": self.head["title"]} if self.head["title"] else {})
+        try:
+            whole = PlanFields.model_validate(
+                {"title": "-", "municipality_code": "112356", "municipality": "-", **row}
+            )
+        except ValidationError as error:
+            raise self._refused(error, self.part["plan"]["line"]) from None
+        dumped = whole.model_dump()
+        return {name: dumped[name] for name in row} | told
+
+    def _refused(self, error: ValidationError, line: int) -> Refused:
+        return Refused(
+            Unclear(
+                line,
+                None,
+                excerpt(str(each["input"]), 100),
+                f"{'.'.join(map(str, each['loc']))}: {each.get('ctx', {}).get('ja', '値が正しくありません。')}",
+                f"{'.'.join(map(str, each['loc']))}: {each['msg']}",
+            )
+            for each in error.errors()
         )
-    codes = list(dict.fromkeys(row.rating for row in table.evaluations if row.rating is not None))
-    plans.check_codes(codes, len(codes))
-    made = save(
-        session,
-        Plan,
-        [
+
+    def _scale(self) -> list[dict[str, Any]]:
+        """The scale of a new plan: the legend's, in its order, then what else appears."""
+        legend = self.head["legend"]
+        codes = [*legend, *(code for code in self.part["ratings"] if code not in legend)]
+        plans.check_codes(codes, len(codes))
+        scale = [{"code": code, "label": legend.get(code), "description": None} for code in codes]
+        return scale if legend else plans.in_usual_order(scale)
+
+    def _rate(self) -> None:
+        """New codes join the scale, and labels that the legend gives join their codes."""
+        legend, used = self.head["legend"], self.part["ratings"]
+        scale, closed = self.session.execute(
+            sa.select(PLAN.c.ratings, PLAN.c.ratings_closed).where(PLAN.c.id == self.plan)
+        ).one()
+        known = [rating["code"] for rating in scale]
+        new = [code for code in used if code not in known]
+        if new and closed:
+            allowed = "、".join(map(excerpt, known))
+            raise Refused(
+                Unclear(
+                    used[code],
+                    None,
+                    code,
+                    f"評価 {excerpt(code)} はこの計画の評価区分にありません。使えるのは {allowed} です。",
+                    f"The plan's scale is closed and has no {excerpt(code)}; it has {allowed}.",
+                )
+                for code in new
+            )
+        joined = plans.admit_ratings(self.session, self.plan, used) if new else []
+        if self.counts["plan"].created and not self.part["plan"]:
+            joined = list(used)
+        self.warnings += [
             {
-                "slug": told.plan,
-                "title": table.title,
-                "municipality_code": told.municipality_code,
-                "municipality": told.municipality,
-                "ratings": plans.in_usual_order(
-                    [{"code": code, "label": None, "description": None} for code in codes]
+                "ja": f"評価 {code} を評価区分に加えました。意味は資料にないため、空欄です。",
+                "en": f"The rating {code} joined the plan's scale. The document does not say what it means.",
+            }
+            for code in joined
+            if code not in legend
+        ]
+        if legend and not self.counts["plan"].created and not closed:
+            scale = self.session.scalar(sa.select(PLAN.c.ratings).where(PLAN.c.id == self.plan)) or []
+            told = [each | {"label": each["label"] or legend.get(each["code"])} for each in scale]
+            if told != scale:
+                save(self.session, Plan, [{"id": self.plan, "ratings": told}])
+
+    def _recount(self, measures: list[dict[str, Any]]) -> None:
+        """Measures without numbers are known by their titles: those that are here keep their codes."""
+        here = {fold(title): code for code, title in self.before.items()}
+        last = max((int(code) for code in self.before if code.isdecimal()), default=0)
+        for row in measures:
+            if (code := here.get(fold(row["title"]))) is None:
+                last += 1
+                code = str(last)
+            self.codes[row["code"]] = row["code"] = code
+
+    def _name_what_rows_name(self, measures: list[dict[str, Any]]) -> None:
+        """A list of evaluations tells enough of its measures to make those that are missing."""
+        told = {row["code"] for row in measures}
+        lacking = []
+        for code, named in self.part["named"].items():
+            if code in told or code in self.before:
+                continue
+            if named["title"] is None or named["section"] is None:
+                lacking.append(code)
+            else:
+                measures.append({"line": None, "code": code, **named})
+        if lacking:
+            raise Refused(
+                Unclear(
+                    None,
+                    None,
+                    code,
+                    f"施策 {excerpt(code)} は登録されていません。先に施策の一覧を取り込んでください。",
+                    f"There is no measure {excerpt(code)}. Import the list of measures first.",
+                )
+                for code in lacking
+            )
+
+    def _refuse_renaming(self, measures: Sequence[dict[str, Any]]) -> None:
+        """Same code, another title: not guessed. What differs by width and spaces alone keeps its title."""
+        renamed = []
+        for row in measures:
+            before = self.before.get(row["code"])
+            if row.get("title") is None or before is None:
+                continue
+            if fold(before) == fold(row["title"]) and self.head["kind"] == "table":
+                row["title"] = self.titles[row["code"]] = before
+            elif before != row["title"]:
+                renamed.append(row)
+        self.renamed = [row["code"] for row in renamed]
+        if renamed and self.told.on_rename != "update":
+            raise Refused(
+                (
+                    Unclear(
+                        row["line"],
+                        None,
+                        excerpt(row["title"], 100),
+                        f"施策 {row['code']} の名称が「{self.before[row['code']]}」から「{row['title']}」に"
+                        "変わっています。名称変更であれば on_rename=update を指定してください。"
+                        "別の施策であれば、番号を確かめてください。",
+                        f"Measure {row['code']} was called {self.before[row['code']]!r} and is now {row['title']!r}. "
+                        "If it was renamed, tell on_rename=update; if it is another measure, check its number.",
+                    )
+                    for row in renamed
                 ),
-            }
-        ],
-    )
-    return made.ids[0], made
+                self.head,
+            )
 
+    def _save_sections(self) -> Saved:
+        rows = [dict(row) for row in self.part["sections"]]
+        known = {row["code"] for row in rows}
+        there = dict(
+            self.session.execute(
+                sa.select(SECTION.c.code, SECTION.c.label).where(SECTION.c.plan_id == self.plan)
+            ).all()
+        )
+        for row in self.part["measures"]:
+            section = row.get("section")
+            if section is not None and section not in known and section not in there:
+                known.add(section)
+                rows.append({"line": row["line"], "code": section})
+        positions = _positions(self.session, SECTION, self.plan, [row["code"] for row in rows])
+        for row in rows:
+            self._check(NewSection, row)
+            row.pop("line", None)
+            if self.head["kind"] == "table":
+                # What a table has no word for, it does not contradict.
+                for name in ("label", "title"):
+                    if row.get(name) is None and row["code"] in there:
+                        row.pop(name, None)
+            row.setdefault("position", positions[row["code"]])
+        return save(self.session, Section, [{"plan_id": self.plan, **row} for row in rows])
 
-def _document(
-    session: Session,
-    plan: int,
-    content: bytes,
-    name: str,
-    encoding: str,
-    table: Recognised,
-    report: dict[str, Any],
-) -> Saved:
-    sha256 = hashlib.sha256(content).hexdigest()
-    same = (DOCUMENT.c.plan_id == plan) & (DOCUMENT.c.sha256 == sha256)
-    if (there := session.scalar(sa.select(DOCUMENT.c.id).where(same))) is not None:
-        return Saved([there], 0, 0, 1)
-    row = {
-        "plan_id": plan,
-        "sha256": sha256,
-        "name": name,
-        "media_type": MEDIA_TYPES[PurePath(name).suffix.lower()],
-        "encoding": encoding,
-        "fiscal_year": table.fiscal_years[0] if len(table.fiscal_years) == 1 else None,
-        "size": len(content),
-        "report": report,
-        "content": content,
-    }
-    return save(session, Document, [row])
+    def _save_measures(self, measures: list[dict[str, Any]]) -> Saved:
+        positions = _positions(self.session, MEASURE, self.plan, [row["code"] for row in measures])
+        sections = _ids(self.session, SECTION, self.plan)
+        rows = []
+        for told in measures:
+            row = {name: value for name, value in told.items() if name not in ("line", "section")}
+            self._check(
+                NewMeasure, {**told, "section": told.get("section") or "0", "title": told.get("title") or "-"}
+            )
+            section = told.get("section")
+            if section is not None:
+                if section not in sections:
+                    raise Refused(
+                        [
+                            Unclear(
+                                told["line"],
+                                None,
+                                section,
+                                f"節 {excerpt(section)} は登録されていません。先に節の一覧を取り込んでください。",
+                                f"There is no section {excerpt(section)}. Import the list of sections first.",
+                            )
+                        ]
+                    )
+                row["section_id"] = sections[section]
+            if row["code"] not in self.before and ("section_id" not in row or row.get("title") is None):
+                raise Refused(
+                    [
+                        Unclear(
+                            told["line"],
+                            None,
+                            row["code"],
+                            f"施策 {excerpt(row['code'])} はまだないので、名称と節が必要です。",
+                            f"Measure {excerpt(row['code'])} is new: tell its title and its section.",
+                        )
+                    ]
+                )
+            rows.append({"plan_id": self.plan, "position": positions[row["code"]], **row})
+        return save(self.session, Measure, rows)
 
+    def _check(self, shape: type[BaseModel], row: dict[str, Any]) -> None:
+        try:
+            shape.model_validate(
+                {"plan": self.slug} | {name: value for name, value in row.items() if name != "line"}
+            )
+        except ValidationError as error:
+            raise self._refused(error, row.get("line") or 0) from None
 
-def _sections(session: Session, plan: int, table: Recognised) -> Saved:
-    labels = {row.section_code: row.section_label for row in table.evaluations}
-    positions = _positions(session, SECTION, plan, labels)
-    return save(
-        session,
-        Section,
-        [
-            {"plan_id": plan, "code": code, "label": label, "position": positions[code]}
-            for code, label in labels.items()
-        ],
-    )
+    # ---- evaluations
 
+    def evaluate(self, rows: list[dict[str, Any]]) -> None:
+        if not rows:
+            return
+        evaluations = []
+        for row in rows:
+            code = self.codes.get(row["code"], row["code"])
+            told = {name: value for name, value in row.items() if name not in ("plan", "code", "line")}
+            evaluations.append(
+                told
+                | {"measure_id": self.ids[code], "document_id": self.document, "source_line": row["line"]}
+            )
+        if not self.fresh and any("extra" in row for row in evaluations):
+            self._keep_extra(evaluations)
+        if self.document is None and self.keep and self._would_change(evaluations):
+            self.document = self._save_document()
+            for row in evaluations:
+                row["document_id"] = self.document
+        saved = save(self.session, Evaluation, evaluations, along=("document_id", "source_line"))
+        self.seen.update(saved.ids)
+        so_far = self.counts["evaluation"]
+        self.counts["evaluation"] = Saved(
+            [],
+            so_far.created + saved.created,
+            so_far.updated + saved.updated,
+            so_far.unchanged + saved.unchanged,
+        )
 
-def _measures(session: Session, plan: int, table: Recognised) -> Saved:
-    rows = {row.code: row for row in table.evaluations}
-    positions = _positions(session, MEASURE, plan, rows)
-    sections = _ids(session, SECTION, plan)
-    return save(
-        session,
-        Measure,
-        [
+    def _keep_extra(self, evaluations: list[dict[str, Any]]) -> None:
+        """Columns that this document does not have stay; a blank cell and no cell are the same."""
+        keys = [(row["measure_id"], row["fiscal_year"], row["ordinal"]) for row in evaluations]
+        columns = (EVALUATION.c.measure_id, EVALUATION.c.fiscal_year, EVALUATION.c.ordinal)
+        there = self.session.execute(
+            sa.select(*columns, EVALUATION.c.extra).where(sa.tuple_(*columns).in_(keys))
+        )
+        known = {tuple(row[:3]): row[3] for row in there}
+        told = {mapped["header"] for mapped in self.head["mapping"] if mapped["field"] == "extra"}
+        for row, key in zip(evaluations, keys, strict=True):
+            before = known.get(key)
+            if not before or self.head["kind"] != "table":
+                continue
+            kept = {name: text for name, text in before.items() if name not in told or not text}
+            row["extra"] = kept | row["extra"]
+
+    def _would_change(self, evaluations: list[dict[str, Any]]) -> bool:
+        """Whether any of the rows is new or differs: a document that says nothing new is not kept."""
+        names = ["measure_id", "fiscal_year", "ordinal"]
+        keys = [tuple(row[name] for name in names) for row in evaluations]
+        columns = [EVALUATION.c[name] for name in names]
+        there = self.session.execute(sa.select(EVALUATION).where(sa.tuple_(*columns).in_(keys))).mappings()
+        known = {tuple(row[name] for name in names): row for row in there}
+        for row, key in zip(evaluations, keys, strict=True):
+            before = known.get(key)
+            if before is None:
+                return True
+            told = Evaluation.derived({**before, **row}) | row
+            if any(told[name] != before[name] for name in told if name not in ("document_id", "source_line")):
+                return True
+        return False
+
+    # ---- the document itself
+
+    def _document_there(self) -> int | None:
+        self.file.seek(0)
+        self.sha256 = hashlib.file_digest(self.file, "sha256").hexdigest()  # type: ignore[arg-type]
+        same = (DOCUMENT.c.plan_id == self.plan) & (DOCUMENT.c.sha256 == self.sha256)
+        there: int | None = self.session.scalar(sa.select(DOCUMENT.c.id).where(same))
+        if there is not None:
+            self.counts["document"] = Saved([there], 0, 0, 1)
+        return there
+
+    def _save_document(self) -> int:
+        years = self.head["fiscal_years"]
+        self.file.seek(0)
+        content = self.file.read()
+        row = {
+            "plan_id": self.plan,
+            "sha256": self.sha256,
+            "name": self.name,
+            "media_type": MEDIA_TYPES[kind_of(self.name)],
+            "encoding": self.head["encoding"],
+            "fiscal_year": years[0] if len(years) == 1 else None,
+            "size": len(content),
+            "report": self._understanding(),
+            "content": content,
+        }
+        saved = self.counts["document"] = save(self.session, Document, [row])
+        return saved.ids[0]
+
+    def _understanding(self) -> dict[str, Any]:
+        named = ("title", "subtitle", "fiscal_years", "rows", "mapping")
+        told = {name: self.head[name] for name in named} | {"warnings": self.warnings[:MOST_WARNINGS]}
+        return told | ({"sheets": self.head["sheets"]} if self.head["sheets"] else {})
+
+    def finish(self) -> None:
+        changed = any(saved.created or saved.updated for saved in self.counts.values())
+        if self.document is None and changed and self.keep:
+            self.document = self._save_document()
+        if self.head["kind"] == "table":
+            self.warnings += self._left_out()
+
+    def _left_out(self) -> list[dict[str, Any]]:
+        """What the plan has and this document does not say: it stays, and somebody should know."""
+        title = self.session.scalar(sa.select(PLAN.c.title).where(PLAN.c.id == self.plan))
+        rows = self.session.execute(
+            sa.select(EVALUATION.c.id, EVALUATION_KEY)
+            .join(MEASURE, EVALUATION.c.measure_id == MEASURE.c.id)
+            .join(PLAN, MEASURE.c.plan_id == PLAN.c.id)
+            .where(PLAN.c.id == self.plan, EVALUATION.c.fiscal_year.in_(self.head["fiscal_years"]))
+            .order_by(EVALUATION.c.id)
+            .execution_options(yield_per=1_000)
+        )
+        keys = [key for id, key in rows if id not in self.seen]
+        warnings: list[dict[str, Any]] = [
             {
-                "plan_id": plan,
-                "code": code,
-                "section_id": sections[row.section_code],
-                "title": row.title,
-                "path": row.path,
-                "position": positions[code],
+                "ja": f"{key} は登録されていますが、この資料にはありません。不要であれば削除してください。",
+                "en": f"{key} is on record and not in this document. Remove it if it should go.",
             }
-            for code, row in rows.items()
-        ],
-    )
+            for key in keys[:MOST_WARNINGS]
+        ]
+        told = self.head["title"]
+        if told is not None and title != told:
+            warnings.append(
+                {
+                    "ja": f"計画名は「{title}」のままです。この資料では「{told}」です。",
+                    "en": f"The plan keeps its title {title!r}; this document says {told!r}.",
+                }
+            )
+        return warnings
 
-
-def _evaluations(session: Session, plan: int, document: int, table: Recognised) -> Saved:
-    measures = _ids(session, MEASURE, plan)
-    # What the document has no column for, it does not contradict.
-    told = {column["field"] for column in table.mapping} & set(EvaluationFields.model_fields)
-    told |= {"rating_printed"} if "rating" in told else set()
-    return save(
-        session,
-        Evaluation,
-        [
-            {
-                "measure_id": measures[row.code],
-                "fiscal_year": row.fiscal_year,
-                "ordinal": row.ordinal,
-                **{name: getattr(row, name) for name in told},
-                "document_id": document,
-                "source_line": row.line,
-            }
-            for row in table.evaluations
-        ],
-    )
+    def report(self) -> dict[str, Any]:
+        return {
+            "document": self.document,
+            **self._understanding(),
+            "sheets": self.head["sheets"],
+            **{
+                what: {noun: getattr(saved, what) for noun, saved in self.counts.items()}
+                for what in ("created", "updated", "unchanged")
+            },
+            "measures": {
+                "new": [code for code in self.titles if code not in self.before],
+                "missing": [code for code in self.before if code not in self.titles]
+                if self.head["kind"] == "table"
+                else [],
+                "renamed": self.renamed,
+            },
+        }
 
 
 def _ids(session: Session, table: sa.Table, plan: int) -> dict[str, int]:
@@ -306,19 +766,3 @@ def _positions(session: Session, table: sa.Table, plan: int, codes: Iterable[str
             last += 1
             positions[code] = last
     return positions
-
-
-def _renamed(before: dict[str, str], after: dict[str, str], codes: list[str]) -> Invalid:
-    return Invalid(
-        *(
-            Finding(
-                Say(
-                    f"施策 {code} の名称が「{before[code]}」から「{after[code]}」に変わっています。"
-                    "名称変更であれば、先に施策の名称を更新してください。",
-                    f"Measure {code} was called {before[code]!r} and is now {after[code]!r}. "
-                    "If it was renamed, change its title first.",
-                )
-            )
-            for code in codes
-        )
-    )

@@ -1,7 +1,17 @@
-"""Reading a file: from bytes to rows of cells, each exactly as printed."""
+"""Reading a file: from bytes to sheets of cells, each exactly as printed, whatever kind of file it was."""
 
 import codecs
-from dataclasses import dataclass
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+import orjson
+
+from app.kit.text import excerpt
 
 ENCODINGS = {
     "utf-8": "utf-8",
@@ -12,9 +22,23 @@ ENCODINGS = {
 }
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
+MEDIA_TYPES = {
+    ".txt": "text/tab-separated-values",
+    ".tsv": "text/tab-separated-values",
+    ".csv": "text/csv",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ".xls": "application/vnd.ms-excel",
+    ".ods": "application/vnd.oasis.opendocument.spreadsheet",
+    ".json": "application/json",
+    ".jsonl": "application/jsonl",
+}
+
 # No plan is this large: a file that is must not cost memory before it is refused.
 MOST_LINES = 150_000
-MOST_CELLS = 1_500_000
+MOST_CELLS = 4_000_000
+
+# What a spreadsheet would run. Our own exports put an apostrophe before it, which is taken away again here.
+INERT = re.compile(r"'(?='*[=+\-@\t\r])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +49,20 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    encoding: str
+    encoding: str | None
     rows: list[Row]
+    name: str | None = None
+    # Cells that are merged with those on their right: where they begin, and their last column. None: not told.
+    spans: Mapping[tuple[int, int], int] | None = None
+    notes: list["Problem"] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What speaks our own language already: objects, each with its line."""
+
+    encoding: str | None
+    objects: list[tuple[int, dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +74,7 @@ class Problem:
     text: str
     ja: str
     en: str
+    sheet: str | None = None
 
 
 class Unreadable(Exception):
@@ -48,9 +85,119 @@ class Unreadable(Exception):
         self.problem = Problem(line, None, "", ja, en)
 
 
+def kind_of(name: str) -> str:
+    """The suffix of a file of a kind that is read here."""
+    suffix = PurePath(name).suffix.lower()
+    if suffix not in MEDIA_TYPES:
+        allowed = "、".join(MEDIA_TYPES)
+        raise Unreadable(
+            None,
+            f"{excerpt(suffix) or excerpt(name)} のファイルは読めません。読めるのは {allowed} です。",
+            f"A file of {excerpt(suffix) or excerpt(name)} cannot be read. "
+            f"Save it as one of {', '.join(MEDIA_TYPES)}.",
+        )
+    return suffix
+
+
+def read_file(content: bytes, name: str, encoding: str | None = None) -> list[Sheet] | Records:
+    kind = kind_of(name)
+    if kind in (".xlsx", ".xls", ".ods"):
+        from app.documents.spreadsheets import read_workbook  # calamine stays out of whoever reads text only
+
+        return read_workbook(content, kind)
+    _refuse_disguised(content, kind)
+    if kind in (".json", ".jsonl"):
+        return read_records(content, lines=kind == ".jsonl", encoding=encoding)
+    if kind == ".csv":
+        return [read_csv(content, encoding)]
+    return [read(content, encoding)]
+
+
+def _refuse_disguised(content: bytes, kind: str) -> None:
+    if content.startswith(
+        (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"%PDF", b"\x89PNG", b"\xff\xd8\xff", b"GIF8")
+    ):
+        raise Unreadable(
+            None,
+            f"中身が {kind} のファイルではありません。本来の形式の拡張子にするか、{kind} で保存し直してください。",
+            f"This is not what a {kind} file holds. Give it the suffix of what it is, or save it as {kind}.",
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Text
+
+
 def read(content: bytes, encoding: str | None = None) -> Sheet:
+    """Tab-separated text."""
     text, encoding = _decode(content, encoding)
-    lines, cells = text.count("\n") + 1, text.count("\n") + text.count("\t") + 1
+    _refuse_size(text.count("\n") + 1, text.count("\n") + text.count("\t") + 1)
+    # Only \n and \r\n end a line here: str.splitlines() would also break at U+2028 and others inside a cell.
+    if '"' in text:
+        return Sheet(encoding, list(_quoted_rows(text)))
+    printed = text.removesuffix("\n").split("\n")
+    rows = [Row(n, _live(line.removesuffix("\r").split("\t"))) for n, line in enumerate(printed, 1)]
+    return Sheet(encoding, rows)
+
+
+# A spreadsheet puts a cell in quotation marks only where it must, and then doubles those inside.
+QUOTED = re.compile(r'"((?:[^"]|"")*)"(?=\t|\r?\n|\r?\Z)')
+ENDS = re.compile("[\t\n]")
+NEEDED = re.compile('[\t\n,]|""')
+
+
+def _quoted_rows(text: str) -> Iterator[Row]:
+    text = text.removesuffix("\n")
+    position, line, begins = 0, 1, 1
+    cells: list[str] = []
+    while True:
+        quoted = QUOTED.match(text, position)
+        if quoted and NEEDED.search(quoted[1]):
+            cells.append(quoted[1].replace('""', '"').replace("\r\n", "\n"))
+            line += quoted[1].count("\n")
+            position = quoted.end()
+        else:
+            found = ENDS.search(text, position)
+            end = found.start() if found else len(text)
+            cells.append(text[position:end].removesuffix("\r"))
+            position = end
+        position += text.startswith("\r\n", position)
+        if text.startswith("\t", position):
+            position += 1
+            continue
+        yield Row(begins, _live(cells))
+        if position == len(text):
+            return
+        position, line, cells = position + 1, line + 1, []
+        begins = line
+
+
+def read_csv(content: bytes, encoding: str | None = None) -> Sheet:
+    text, encoding = _decode(content, encoding)
+    _refuse_size(text.count("\n") + 1, text.count("\n") + text.count(",") + 1)
+    csv.field_size_limit(1_000_000)
+    rows: list[Row] = []
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    last = 0
+    try:
+        for cells in reader:
+            rows.append(Row(last + 1, _live([cell.replace("\r\n", "\n") for cell in cells])))
+            last = reader.line_num
+    except csv.Error:
+        raise Unreadable(
+            last + 1,
+            'この行から始まるセルの引用符「"」が正しく閉じていません。表計算ソフトで CSV として保存し直してください。',
+            "A quotation mark of a cell that begins here is not closed properly. Save it as CSV once more.",
+        ) from None
+    return Sheet(encoding, rows)
+
+
+def _live(cells: list[str]) -> list[str]:
+    """Cells as they were before an export made them inert."""
+    return [INERT.sub("", cell, count=1) if cell.startswith("'") else cell for cell in cells]
+
+
+def _refuse_size(lines: int, cells: int) -> None:
     if lines > MOST_LINES or cells > MOST_CELLS:
         raise Unreadable(
             None,
@@ -59,9 +206,6 @@ def read(content: bytes, encoding: str | None = None) -> Sheet:
             f"The file is too large ({lines:,} lines, {cells:,} cells). "
             f"Split it into files of at most {MOST_LINES:,} lines and {MOST_CELLS:,} cells.",
         )
-    # Only \n and \r\n end a line here: str.splitlines() would also break at U+2028 and others inside a cell.
-    printed = text.removesuffix("\n").split("\n")
-    return Sheet(encoding, [Row(n, line.removesuffix("\r").split("\t")) for n, line in enumerate(printed, 1)])
 
 
 def _decode(content: bytes, told: str | None) -> tuple[str, str]:
@@ -89,3 +233,37 @@ def _decode(content: bytes, told: str | None) -> tuple[str, str]:
         "ファイルを UTF-8 で保存し直すか、正しい文字コードを指定してください。",
         f"A byte here is not text in {tried}. Save the file as UTF-8 or name its encoding.",
     )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# JSON
+
+
+def read_records(content: bytes, *, lines: bool, encoding: str | None = None) -> Records:
+    """Objects: one a line, or those of an array, or the `results` of a list."""
+    text, encoding = _decode(content, encoding)
+    objects: list[tuple[int, Any]] = []
+    if lines:
+        printed = text.removesuffix("\n").split("\n")
+        _refuse_size(len(printed), len(printed))
+        for line, one in enumerate(printed, 1):
+            if one.strip():
+                objects.append((line, _parsed(one, line)))
+    else:
+        whole = _parsed(text, None)
+        if isinstance(whole, dict) and "results" in whole:
+            whole = whole["results"]
+        # In one text there are no lines to speak of: the place in the array takes theirs.
+        objects = list(enumerate(whole if isinstance(whole, list) else [whole], 1))
+        _refuse_size(len(objects), len(objects))
+    for line, one in objects:
+        if not isinstance(one, dict):
+            raise Unreadable(line, "JSON のオブジェクトにしてください。", "This is not a JSON object.")
+    return Records(encoding, objects)
+
+
+def _parsed(text: str, line: int | None) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise Unreadable(line, "JSON として読み取れません。", "This is not valid JSON.") from None

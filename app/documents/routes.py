@@ -1,22 +1,34 @@
-"""資料: /documents"""
+"""資料: /documents and /imports"""
 
+import tempfile
+from contextlib import ExitStack
+from email.message import EmailMessage
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import Field
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.security import HTTPAuthorizationCredentials
+from pydantic import AfterValidator, BaseModel, Field
 
+from app.access import bearer, writer
 from app.changes import RevisionRead
+from app.documents.importing import Told, take_in, understood
+from app.documents.reading import MEDIA_TYPES
 from app.fiscal_years import FiscalYearParameter
-from app.kit.database import Reading
-from app.kit.http import PUBLIC, answer, unless_known
+from app.kit.database import Reading, turn_of
+from app.kit.errors import Finding, Invalid, Say
+from app.kit.http import PUBLIC, answer, dumps, unless_known
 from app.kit.listing import Listing, PageQuery, page
+from app.kit.text import SOME_LINE
 from app.models import DOCUMENT, DOCUMENT_KEY, PLAN
 from app.shapes import Ending, Heading, InPlan, PlanSlug, RowId, page_of
 
 # What the web calls the encodings that Python reads.
 CHARSETS = {"utf-8": "utf-8", "utf-8-sig": "utf-8", "utf-16": "utf-16", "cp932": "windows-31j"}
+
+TEXT, BINARY = {"type": "string"}, {"type": "string", "format": "binary"}
 
 router = APIRouter(prefix="/documents", tags=["documents"])
 
@@ -65,7 +77,7 @@ class DocumentShape(Ending, Heading):
 DocumentPage = page_of("Document", DocumentShape)
 
 
-class DocumentQuery(PageQuery, InPlan):
+class DocumentAsked(InPlan):
     fiscal_year: FiscalYearParameter | None = None
     sort: Annotated[str, DOCUMENTS.sorting] = DOCUMENTS.order
     fields: Annotated[str, DOCUMENTS.choosing] | None = None
@@ -73,6 +85,10 @@ class DocumentQuery(PageQuery, InPlan):
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         year = [] if self.fiscal_year is None else [DOCUMENT.c.fiscal_year == self.fiscal_year]
         return [*super().conditions(), *year]
+
+
+class DocumentQuery(PageQuery, DocumentAsked):
+    pass
 
 
 @router.get("", response_model=DocumentPage)
@@ -92,7 +108,9 @@ def read_document(request: Request, id: RowId, session: Reading) -> Response:
 @router.get(
     "/{id:digits}/content",
     response_class=Response,
-    responses={200: {"content": {"text/tab-separated-values": {"schema": {"type": "string"}}}}},
+    responses={
+        200: {"content": {kind: {"schema": {} if "json" in kind else TEXT} for kind in MEDIA_TYPES.values()}}
+    },
 )
 def read_document_content(request: Request, id: RowId, session: Reading) -> Response:
     """資料の原本: the file as it came, byte for byte."""
@@ -109,3 +127,160 @@ def read_document_content(request: Request, id: RowId, session: Reading) -> Resp
         "X-Content-Type-Options": "nosniff",
     }
     return Response(content, headers=headers)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Imports
+
+imports = APIRouter(tags=["documents"])
+
+
+def _readable(mapping: str) -> str:
+    Told.model_validate({"mapping": mapping})
+    return mapping
+
+
+class ImportQuery(Told):
+    dry_run: Annotated[
+        bool, Field(description="Answer the same report and change nothing (試し読み)", examples=[True])
+    ] = False
+    name: (
+        Annotated[
+            str,
+            Field(
+                max_length=255,
+                description="File name, whose suffix says what kind it is; else that of `Content-Disposition` "
+                "(ファイル名)",
+                examples=["fujimi-h30.xlsx"],
+            ),
+            SOME_LINE,
+        ]
+        | None
+    ) = None
+    mapping: (
+        Annotated[
+            str,
+            Field(
+                max_length=20_000,
+                description='What columns are, as JSON: `{"column number or header": "field"}`, or the `mapping` of a '
+                "report, corrected. It wins over recognition (列の対応)",
+                examples=['{"5": "implementation"}'],
+            ),
+            AfterValidator(_readable),
+        ]
+        | None
+    ) = None  # type: ignore[assignment]
+
+
+class Counts(BaseModel):
+    plan: Annotated[int, Field(ge=0, description="Plans (計画)")]
+    document: Annotated[int, Field(ge=0, description="Documents (資料)")]
+    section: Annotated[int, Field(ge=0, description="Sections (節)")]
+    measure: Annotated[int, Field(ge=0, description="Measures (施策)")]
+    evaluation: Annotated[int, Field(ge=0, description="Evaluations (年度評価)")]
+
+
+class MeasuresFound(BaseModel):
+    new: Annotated[list[str], Field(description="Codes that the plan did not have (新しい施策)")]
+    missing: Annotated[
+        list[str], Field(description="Codes of the plan that the document does not have (今回ない施策)")
+    ]
+    renamed: Annotated[list[str], Field(description="Codes that now have another title (名称の変わった施策)")]
+
+
+class ImportReport(BaseModel):
+    dry_run: Annotated[bool, Field(description="True when nothing was written (試し読み)")]
+    document: Annotated[
+        int | None,
+        Field(description="The `id` under which the file is kept; null when it said nothing new (資料)"),
+    ]
+    title: Annotated[str | None, Field(description="The title that was found (題名)")]
+    subtitle: Annotated[str | None, Field(description="The line in brackets below it (副題)")]
+    fiscal_years: Annotated[list[int], Field(description="The years that it reports on (年度)")]
+    rows: Annotated[int, Field(ge=0, description="Evaluations that were read (行数)")]
+    mapping: Annotated[
+        list[dict[str, Any]],
+        Field(description="What each column was understood as; it may be corrected and sent back (列の対応)"),
+    ]
+    sheets: Annotated[list[str], Field(description="The sheets that were read (シート)")]
+    warnings: Annotated[
+        list[dict[str, Any]],
+        Field(description="What somebody should know, each with its place and in both languages (注意)"),
+    ]
+    created: Annotated[Counts, Field(description="Rows that are new (新規)")]
+    updated: Annotated[Counts, Field(description="Rows that changed (更新)")]
+    unchanged: Annotated[Counts, Field(description="Rows that were so already (変更なし)")]
+    measures: Annotated[MeasuresFound, Field(description="What became of the measures (施策)")]
+    revision: Annotated[int, Field(ge=0, description="The state of the database afterwards (リビジョン)")]
+
+
+# One form for all: clients that are generated from several stumble over them.
+FILE = {
+    "requestBody": {
+        "required": True,
+        "description": "The file itself. Its name tells what kind it is; where there is none, its own media type does: "
+        + ", ".join(sorted(MEDIA_TYPES.values())),
+        "content": {"application/octet-stream": {"schema": BINARY}},
+    }
+}
+
+
+@imports.post("/imports", response_model=ImportReport, openapi_extra=FILE)
+async def import_file(
+    request: Request,
+    query: Annotated[ImportQuery, Query()],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+) -> Response:
+    """資料の取り込み: a table as the municipality has it (TSV, CSV, XLSX, XLS, ODS), or rows as lists and snapshots
+    show them (JSON, JSONL). All of it is written or nothing, and the same file twice changes nothing.
+
+    What was not understood comes as one list of `errors`, each with `line`, `column`, `text` and `detail`. A plan that
+    does not exist yet is made when `municipality_code` and `municipality` are given; its title is the document's.
+    """
+    async with turn_of(request, writes=True) as session:  # who may not write sends no file
+        await run_sync(writer, session, credentials)
+    name = _name(request, query)
+    told = Told.model_validate(query.model_dump(exclude={"dry_run", "name"}, exclude_none=True))
+    with ExitStack() as stack:
+        file = stack.enter_context(tempfile.TemporaryFile())
+        async for some in request.stream():
+            await run_sync(file.write, some)
+        opening = understood(file, name, told)
+        found = await run_sync(stack.enter_context, opening, limiter=request.app.state.openings)
+
+        def write() -> dict[str, Any]:
+            report = take_in(session, found, file, name, told, writer(session, credentials))
+            if query.dry_run:
+                session.rollback()
+            return report
+
+        async with turn_of(request, writes=True) as session:
+            report = await run_sync(write)
+        if query.dry_run and report["created"]["document"]:
+            report["document"] = None
+        report = {"dry_run": query.dry_run, **report, "revision": session.info["revision"]}
+    return Response(dumps(report), media_type="application/json")
+
+
+def _name(request: Request, query: ImportQuery) -> str:
+    """What the file is called: that also tells its kind."""
+    if query.name is not None:
+        return query.name
+    told = EmailMessage()
+    try:
+        told["Content-Disposition"] = request.headers.get("content-disposition", "")
+        name = told.get_filename() or ""
+    except (ValueError, LookupError, IndexError):
+        name = ""
+    name = name.replace("\\", "/").rpartition("/")[2].strip()
+    if 0 < len(name) <= 255 and name.isprintable():
+        return name
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    for suffix, its in MEDIA_TYPES.items():
+        if its == media_type:
+            return f"import{suffix}"
+    says = Say(
+        "ファイル名を name か Content-Disposition で指定してください。拡張子から形式が分かります。",
+        "Give the file's name in name or in Content-Disposition: its suffix says what kind it is.",
+    )
+    raise Invalid(Finding(says, parameter="name"))

@@ -18,7 +18,7 @@ Problem
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import orjson
@@ -40,11 +40,12 @@ class Say(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with one part of the input: a parameter, or a place in the body as a JSON pointer."""
+    """What is wrong with one part of the input: a parameter, a place in a JSON body as a pointer, or one in a file."""
 
     says: Say
     parameter: str | None = None
     pointer: str | None = None
+    place: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Problem(HTTPException):
@@ -167,13 +168,16 @@ def problem_body(request: Request, problem: Problem) -> dict[str, Any]:
     if problem.findings:
         body["errors"] = [
             {
-                name: value
-                for name, value in (
-                    ("parameter", found.parameter),
-                    ("pointer", found.pointer),
-                    ("detail", pick(found.says)),
-                )
-                if value is not None
+                **found.place,
+                **{
+                    name: value
+                    for name, value in (
+                        ("parameter", found.parameter),
+                        ("pointer", found.pointer),
+                        ("detail", pick(found.says)),
+                    )
+                    if value is not None
+                },
             }
             for found in problem.findings
         ]
@@ -239,9 +243,10 @@ def nothing_here() -> NotFound:
 def from_validation(error: RequestValidationError, fields: Sequence[str] = ()) -> Problem:
     """What is wrong with a request whose body has these fields."""
     errors = error.errors()
-    findings = dict.fromkeys(
-        _finding(each, fields) for each in errors[:MOST_FINDINGS]
-    )  # two may read one header
+    findings: list[Finding] = []
+    for each in errors[:MOST_FINDINGS]:
+        if (found := _finding(each, fields)) not in findings:  # two may read one header
+            findings.append(found)
     return Invalid(*findings, count=len(findings) if len(errors) <= MOST_FINDINGS else len(errors))
 
 

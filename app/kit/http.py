@@ -274,10 +274,15 @@ class Manners:
     """Answers HEAD as GET without the body, bounds bodies, and turns an unforeseen fault into a plain 500."""
 
     def __init__(
-        self, app: ASGIApp, max_body_bytes: int, tell: Callable[[Request, Problem], Response]
+        self,
+        app: ASGIApp,
+        max_body_bytes: int,
+        larger: Mapping[str, int],
+        tell: Callable[[Request, Problem], Response],
     ) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
+        self.larger = larger  # addresses that take more
         self.tell = tell
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -285,6 +290,7 @@ class Manners:
             await self.app(scope, receive, send)
             return
         head = scope["method"] == "HEAD"
+        most = self.larger.get(scope["path"], self.max_body_bytes)
         state = scope.setdefault("state", {})
         inner: Scope = {**scope, "method": "GET", "head": True} if head else scope
         started = False
@@ -294,8 +300,8 @@ class Manners:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            if size > self.max_body_bytes:
-                raise self._too_large()
+            if size > most:
+                raise _too_large(most)
             return message
 
         async def bare_send(message: Message) -> None:
@@ -309,8 +315,8 @@ class Manners:
 
         try:
             declared = Headers(scope=scope).get("content-length", "0")
-            if declared.isdecimal() and int(declared) > self.max_body_bytes:
-                raise self._too_large()
+            if declared.isdecimal() and int(declared) > most:
+                raise _too_large(most)
             if scope["path"].endswith("\n"):  # a route would match all the same
                 raise nothing_here()
             await self.app(inner, bounded_receive, bare_send)
@@ -326,13 +332,13 @@ class Manners:
                 )
             await self.tell(Request(scope), problem)(scope, receive, bare_send)
 
-    def _too_large(self) -> TooLarge:
-        limit = self.max_body_bytes
-        return TooLarge(
-            f"本文は {limit:,} バイト以内にしてください。",
-            f"A body may have at most {limit:,} bytes.",
-            headers={"Connection": "close"},
-        )
+
+def _too_large(most: int) -> TooLarge:
+    return TooLarge(
+        f"本文は {most:,} バイト以内にしてください。",
+        f"A body may have at most {most:,} bytes.",
+        headers={"Connection": "close"},
+    )
 
 
 def _headers(headers: list[tuple[bytes, bytes]], state: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:

@@ -31,6 +31,10 @@ PROBLEM: Schema = {
             "type": "string",
             "description": "With 409: the row that has this key already (既にある行)",
         },
+        "report": {
+            "type": "object",
+            "description": "Of an imported file: what was understood all the same (読み取れた内容)",
+        },
         "errors": {
             "type": "array",
             "description": "With 404 and 422: each part of the input that is wrong (誤りの一覧)",
@@ -43,6 +47,13 @@ PROBLEM: Schema = {
                         "type": "string",
                         "description": "The place in the body, as a JSON pointer (本文中の位置)",
                     },
+                    "sheet": {"type": "string", "description": "Of an imported file: the sheet (シート)"},
+                    "line": {
+                        "type": ["integer", "null"],
+                        "description": "Of an imported file: the line (行)",
+                    },
+                    "column": {"type": ["integer", "null"], "description": "The column, counted from 1 (列)"},
+                    "text": {"type": "string", "description": "What stands there (セルの内容)"},
                     "detail": {
                         "type": "string",
                         "description": "What is wrong with it, and what would be right (誤りと正しい形)",
@@ -134,8 +145,9 @@ def _place(paths: list[str]) -> Callable[[tuple[str, Any]], tuple[int, int]]:
 
 def _exemplify(place: Schema | None, example: Any) -> None:
     if place and example is not None:
-        [media] = [media for media in place["content"] if media.endswith("json")]
-        place["content"][media]["example"] = example
+        for media, content in place["content"].items():
+            if media.endswith("json"):
+                content["example"] = example
 
 
 def _renamed(schema: Schema) -> Schema:
@@ -201,7 +213,7 @@ def _complete(path: str, method: str, operation: Schema) -> None:
         responses["304"] = {"description": "Nothing has changed since If-None-Match", **_headers("ETag")}
     elif method == "patch":
         responses["200"] |= _headers("ETag", "Shinchoku-Revision")
-    elif method == "post":
+    elif method == "post" and "201" in responses:
         responses["201"] |= _headers("ETag", "Location", "Shinchoku-Revision")
 
 

@@ -48,6 +48,11 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=2_000_000, ge=1_000, description="Largest request body in bytes; a larger one gets a 413"
     )
+    max_import_bytes: int = Field(
+        default=50_000_000,
+        ge=1_000,
+        description="Largest file that `POST /imports` takes, in bytes; a larger one gets a 413",
+    )
     cors_origins: list[str] = Field(
         default=["*"],
         description='Web sites whose pages may call the API, as a JSON list such as `["https://example.jp"]`',

@@ -1,0 +1,239 @@
+"""Opening files apart: in a process of its own with limits, so that a hostile one costs the server nothing.
+
+The parent passes the file as standard input and gets back lines of JSON in a file: first what the document says
+as a whole, then its evaluations, some at a time. Neither the file nor its rows are ever whole in the parent's memory.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from app.documents import records
+from app.documents.reading import Problem, Records, Sheet, Unreadable, kind_of, read_file
+from app.documents.recognising import Asked, Recognised, recognise
+
+ROOT = Path(__file__).resolve().parents[2]
+
+MEMORY = 1 << 30  # bytes of address space
+CPU = 20  # seconds
+PATIENCE = 40  # seconds by the clock
+CHUNK = 1_000  # evaluations a line
+FREE: tuple[str, ...] = ("implementation", "rationale", "next_plan", "department", "extra")
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What a document says: a head with everything but its evaluations, and these, some at a time."""
+
+    head: dict[str, Any]
+    rows: IO[bytes]
+
+    def evaluations(self) -> Iterator[list[dict[str, Any]]]:
+        for line in self.rows:
+            yield orjson.loads(line)
+
+    @property
+    def problems(self) -> list[Problem]:
+        return [Problem(**each) for each in self.head["problems"]]
+
+    @property
+    def warnings(self) -> list[Problem]:
+        return [Problem(**each) for each in self.head["warnings"]]
+
+
+@contextmanager
+def understood(
+    file: IO[bytes], name: str, encoding: str | None, asked: Mapping[str, Any]
+) -> Iterator[Understood]:
+    """The document in the file, read and recognised by a child. Whatever ends the child is the file's fault."""
+    kind_of(name)  # what cannot be read at all needs no child
+    file.seek(0)
+    with tempfile.TemporaryFile() as out:
+        request = orjson.dumps({"name": name, "encoding": encoding, "asked": asked}).decode()
+        try:
+            ended = subprocess.run(  # noqa: S603  (nothing of the request is run: it is read as JSON)
+                [sys.executable, "-m", "app.documents.apart", request],
+                stdin=file,
+                stdout=out,
+                stderr=subprocess.DEVNULL,
+                timeout=PATIENCE,
+                cwd=ROOT,
+                # A file that breaks out of its reader finds no secrets there.
+                env={name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LANG") if name in os.environ},
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            ended = 1
+        out.seek(0)
+        if ended != 0:
+            raise Unreadable(
+                None,
+                "このファイルは、決められたメモリーと時間の中では開けません。"
+                "表の部分だけを新しいファイルに写して保存するか、ファイルを分けてください。",
+                "This file cannot be opened within the limits of memory and time. "
+                "Copy the table alone into a new file, or split it.",
+            )
+        head = orjson.loads(out.readline())
+        yield Understood(head, out)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# In the child
+
+
+def _limit() -> None:
+    try:
+        import resource
+    except ImportError:  # where there are no such limits, the patience of the parent is left
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU, CPU + 1))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _main() -> None:
+    _limit()
+    request = orjson.loads(sys.argv[1])
+    content = sys.stdin.buffer.read()
+    head: dict[str, Any] = {"problems": [], "warnings": []}
+    rows: Iterator[list[dict[str, Any]]] = iter(())
+    try:
+        source = read_file(content, request["name"], request["encoding"])
+        del content
+        if not isinstance(source, Records) and len(source) == 1 and (ours := records.in_our_words(source[0])):
+            source = ours
+        head, rows = (
+            _of_records(source) if isinstance(source, Records) else _of_tables(source, request["asked"])
+        )
+    except Unreadable as unreadable:
+        head["problems"] = [asdict(unreadable.problem)]
+    out = sys.stdout.buffer
+    out.write(orjson.dumps(head, option=orjson.OPT_NON_STR_KEYS) + b"\n")
+    if not head["problems"]:
+        for some in rows:
+            out.write(orjson.dumps(some) + b"\n")
+
+
+def _of_tables(
+    sheets: list[Sheet], asked: dict[str, Any]
+) -> tuple[dict[str, Any], Iterator[list[dict[str, Any]]]]:
+    found = recognise(sheets, Asked(**asked | {"sheets": tuple(asked.get("sheets") or ())}))
+    codes: dict[str, int] = {}
+    for evaluation in found.evaluations:
+        if evaluation.rating is not None:
+            codes.setdefault(evaluation.rating, evaluation.line)
+    head = {
+        "kind": "table",
+        "encoding": sheets[0].encoding,
+        "title": found.title,
+        "subtitle": found.subtitle,
+        "fiscal_years": found.fiscal_years,
+        "mapping": found.mapping,
+        "sheets": found.sheets,
+        "legend": found.legend,
+        "counted": found.counted,
+        "problems": [asdict(problem) for problem in found.problems],
+        "warnings": [asdict(problem) for problem in found.warnings],
+        "rows": len(found.evaluations),
+        "parts": {
+            "": {
+                "plan": {},
+                "ratings": codes,
+                "sections": [
+                    {"code": code, "label": label, "title": title}
+                    for code, (label, title) in found.sections.items()
+                ],
+                "measures": [
+                    {
+                        "line": measure.line,
+                        "code": measure.code,
+                        "section": measure.section_code,
+                        "title": measure.title,
+                        "path": measure.path,
+                    }
+                    for measure in found.measures
+                ],
+                "named": {},
+            }
+        },
+    }
+    return head, _chunks(found)
+
+
+def _chunks(found: Recognised) -> Iterator[list[dict[str, Any]]]:
+    told = {mapped["field"] for mapped in found.mapping}
+    rated = ("rating", "rating_printed") if "rating" in told else ()
+    names = ("code", "fiscal_year", "ordinal", "line", *(name for name in FREE if name in told), *rated)
+    for start in range(0, len(found.evaluations), CHUNK):
+        yield [
+            {name: getattr(evaluation, name) for name in names} | {"plan": ""}
+            for evaluation in found.evaluations[start : start + CHUNK]
+        ]
+
+
+def _of_records(source: Records) -> tuple[dict[str, Any], Iterator[list[dict[str, Any]]]]:
+    spoken = records.understand(source)
+    parts: dict[str, dict[str, Any]] = {}
+
+    def part(slug: str) -> dict[str, Any]:
+        return parts.setdefault(
+            slug, {"plan": {}, "ratings": {}, "sections": [], "measures": [], "named": {}}
+        )
+
+    for row in spoken.rows["plan"]:
+        part(row["slug"])["plan"] = row
+    for noun in ("section", "measure"):
+        for row in spoken.rows[noun]:
+            part(row.pop("plan"))[f"{noun}s"].append(row)
+    years: set[int] = set()
+    evaluations = spoken.rows["evaluation"]
+    for row in evaluations:
+        row["code"] = row.pop("measure_code")
+        years.add(row["fiscal_year"])
+        its = part(row["plan"])
+        if row.get("rating") is not None:
+            its["ratings"].setdefault(row["rating"], row["line"])
+        its["named"].setdefault(row["code"], {"title": row.pop("title"), "section": row.pop("section")})
+        row.pop("title", None)
+        row.pop("section", None)
+    if not spoken.problems and not parts:
+        spoken.wrong(1, "", "取り込む行がありません。", "There is no row to import.")
+    head = {
+        "kind": "records",
+        "encoding": source.encoding,
+        "title": None,
+        "subtitle": None,
+        "fiscal_years": sorted(years),
+        "mapping": [],
+        "sheets": [],
+        "legend": {},
+        "counted": False,
+        "problems": [asdict(problem) for problem in spoken.problems],
+        "warnings": [
+            asdict(
+                Problem(
+                    None,
+                    None,
+                    "",
+                    f"資料の行が {spoken.left} 行ありますが、中身がないので読みませんでした。",
+                    f"{spoken.left} rows are of documents; without their contents they were not read.",
+                )
+            )
+        ]
+        * bool(spoken.left),
+        "rows": len(evaluations),
+        "parts": parts,
+    }
+    return head, (evaluations[start : start + CHUNK] for start in range(0, len(evaluations), CHUNK))
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,249 @@
+"""Our own exports and snapshots, read back: rows that name their fields as the API does."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from pydantic_core import PydanticCustomError
+
+from app import fiscal_years
+from app.documents.reading import Problem, Records, Row, Sheet
+from app.documents.recognising import LONGEST, MOST_PROBLEMS, ONE_LINE, UNKEEPABLE
+from app.kit.text import ONE_LINE as ONE_LINE_CHARACTERS
+from app.kit.text import excerpt
+
+# What a row of each noun tells, besides what names it. Whatever else an export shows follows from these.
+TOLD = {
+    "plan": (
+        "title",
+        "municipality_code",
+        "municipality",
+        "first_fiscal_year",
+        "last_fiscal_year",
+        "ratings",
+        "ratings_closed",
+        "licence",
+        "source_url",
+    ),
+    "section": ("label", "title", "position"),
+    "measure": ("section", "title", "path", "position"),
+    "evaluation": (
+        "implementation",
+        "rating",
+        "rating_printed",
+        "rationale",
+        "next_plan",
+        "department",
+        "extra",
+    ),
+}
+NAMES = {
+    "plan": ("slug",),
+    "section": ("plan", "code"),
+    "measure": ("plan", "code"),
+    "evaluation": ("plan", "measure_code", "fiscal_year", "ordinal"),
+}
+SHOWN = {
+    "id",
+    "key",
+    "municipality_code",
+    "origin",
+    "version",
+    "created_at",
+    "updated_at",
+    "section",
+    "measure_id",
+    "measure_title",
+    "fiscal_year_label",
+    "document_id",
+    "document",
+    "source_line",
+    "entity",
+    "data",
+}
+COLUMNS = {name for names in (*TOLD.values(), *NAMES.values()) for name in names} | SHOWN
+NUMBERS = {"ordinal", "position", "first_fiscal_year", "last_fiscal_year"}
+LISTS = {"path", "ratings", "extra"}
+SPREAD = re.compile(r"(path|extra)\.(.+)", re.S)
+ONE = re.compile(rf"[{ONE_LINE_CHARACTERS.refused}\ud800-\udfff]")
+
+
+@dataclass
+class Spoken:
+    """The rows of each noun, and what was wrong with them."""
+
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {name: [] for name in TOLD})
+    problems: list[Problem] = field(default_factory=list)
+    left: int = 0  # rows of documents, which cannot be made from what is told about them
+
+    def wrong(self, line: int, text: Any, ja: str, en: str) -> None:
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(Problem(line, None, excerpt(str(text), 100), ja, en))
+
+
+def in_our_words(sheet: Sheet) -> Records | None:
+    """The rows of a table whose header is that of one of our lists; None for any other table."""
+    filled = [row for row in sheet.rows if any(row.cells)]
+    if not filled:
+        return None
+    header = [cell if cell.startswith("extra.") else cell.strip() for cell in filled[0].cells]
+    while header and not header[-1]:
+        header.pop()
+    named = [name for name in header if name in COLUMNS or SPREAD.fullmatch(name)]
+    if len(header) < 2 or len(named) < len(header) or len(set(header)) < len(header):
+        return None
+    return Records(sheet.encoding, [(row.line, _object(header, row)) for row in filled[1:]])
+
+
+def _object(header: Sequence[str], row: Row) -> dict[str, Any]:
+    """A row of cells as the object it was: what was spread over columns is put together again."""
+    told: dict[str, Any] = {}
+    for name, cell in zip(header, row.cells, strict=False):
+        if spread := SPREAD.fullmatch(name):
+            if spread[1] == "path":
+                told.setdefault("path", []).extend([cell] if cell else [])
+            else:
+                told.setdefault("extra", {}).update({spread[2]: cell} if cell else {})
+        else:
+            told[name] = cell or None
+    return told
+
+
+def understand(records: Records) -> Spoken:
+    spoken = Spoken()
+    for line, whole in records.objects:
+        entity, row = _entity(whole)
+        if entity in ("snapshot", "document"):
+            spoken.left += entity == "document"
+        elif entity is None:
+            spoken.wrong(
+                line,
+                orjson.dumps(whole, default=str).decode(),
+                "何の行か分かりません。計画・節・施策・年度評価の一覧やスナップショットの形にしてください。",
+                "This is no row of a plan, section, measure or evaluation as lists and snapshots show them.",
+            )
+        elif (made := _row(spoken, entity, row, line)) is not None:
+            spoken.rows[entity].append(made)
+    return spoken
+
+
+def _entity(row: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
+    if row.get("entity") in ("snapshot", "document"):
+        return row["entity"], row
+    if row.get("entity") in TOLD and isinstance(row.get("data"), dict):
+        return row["entity"], row["data"]
+    if "sha256" in row:
+        return "document", row
+    if "slug" in row:
+        return "plan", row
+    if "measure_code" in row and ("fiscal_year" in row or "key" in row):
+        return "evaluation", row
+    key = row.get("key")
+    if isinstance(key, str) and key.count("/") == 3:
+        return "evaluation", row
+    if "code" in row and ("section" in row or "path" in row):
+        return "measure", row
+    return ("section", row) if "code" in row else (None, row)
+
+
+def _row(spoken: Spoken, entity: str, told: Mapping[str, Any], line: int) -> dict[str, Any] | None:
+    row: dict[str, Any] = {"line": line}
+    before = len(spoken.problems)
+    key = str(told.get("key") or "").split("/")
+    named = dict(zip(NAMES[entity], key, strict=False)) if len(key) == len(NAMES[entity]) else {}
+    for name in NAMES[entity]:
+        value = told.get(name) if told.get(name) is not None else named.get(name)
+        if value is None or isinstance(value, list | dict):
+            spoken.wrong(line, "", f"{name} がありません。", f"{name} is missing.")
+            return None
+        row[name] = value if name in ("fiscal_year", "ordinal") else str(value)
+    if entity == "evaluation":
+        row["fiscal_year"] = _year(spoken, row["fiscal_year"], line)
+        row["ordinal"] = _number(spoken, row["ordinal"], line, "ordinal", least=1)
+        row["title"] = told.get("measure_title")
+        row["section"] = told.get("section")
+    for name in TOLD[entity]:
+        if name in told:
+            row[name] = _value(spoken, name, told[name], line)
+    return row if len(spoken.problems) == before else None
+
+
+def _value(spoken: Spoken, name: str, value: Any, line: int) -> Any:
+    if name in LISTS:
+        if isinstance(value, str):
+            try:
+                value = orjson.loads(value)
+            except orjson.JSONDecodeError:
+                spoken.wrong(line, value, f"{name} は JSON で書いてください。", f"Write {name} as JSON.")
+                return None
+        empty: Any = {} if name == "extra" else []
+        value = empty if value is None else value
+        if not isinstance(value, type(empty)):
+            spoken.wrong(line, value, f"{name} の形が違います。", f"The form of {name} is wrong.")
+        elif name == "extra":
+            for label, text in value.items():
+                _text(spoken, "path", label, line)
+                _text(spoken, "extra", text, line, blank=True)
+        return value
+    if name in NUMBERS and value is not None:
+        return _number(spoken, value, line, name, least=0)
+    if name == "ratings_closed":
+        return value in (True, "true", "TRUE", "True")
+    return None if value is None else _text(spoken, name, value, line)
+
+
+def _number(spoken: Spoken, value: Any, line: int, name: str, least: int) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= 2**53 - 1:
+        return value
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,15}", value) and int(value) >= least:
+        return int(value)
+    spoken.wrong(
+        line,
+        value,
+        f"{name} は {least} 以上の整数にしてください。",
+        f"{name} is a whole number from {least}.",
+    )
+    return None
+
+
+def _year(spoken: Spoken, value: Any, line: int) -> Any:
+    try:
+        return fiscal_years.parse(str(value))
+    except PydanticCustomError as error:
+        context = error.context or {}
+        spoken.wrong(line, value, str(context.get("ja")), str(context.get("en")))
+        return None
+
+
+def _text(spoken: Spoken, name: str, value: Any, line: int, *, blank: bool = False) -> Any:
+    if not isinstance(value, str):
+        spoken.wrong(line, value, f"{name} は文字列にしてください。", f"{name} is a text.")
+        return None
+    most = LONGEST.get(name, LONGEST.get({"rating_printed": "rating"}.get(name, ""), 500))
+    one_line = name in ONE_LINE or name not in LONGEST
+    if len(value) > most:
+        spoken.wrong(
+            line,
+            value,
+            f"{len(value):,} 文字あります。{most:,} 文字以内にしてください。",
+            f"This has {len(value):,} characters. Shorten it to at most {most:,}.",
+        )
+    elif found := (ONE if one_line else UNKEEPABLE).search(value):
+        spoken.wrong(
+            line,
+            value,
+            f"使えない文字 U+{ord(found[0]):04X} が入っています。取り除いてください。",
+            f"The character U+{ord(found[0]):04X} cannot be kept. Remove it.",
+        )
+    elif not blank and not value.strip():
+        return None
+    elif name == "rating" and ("," in value or value == "none"):
+        spoken.wrong(
+            line,
+            value,
+            "評価の記号にコンマと none は使えません。",
+            "A rating holds no comma and is not none.",
+        )
+    return value

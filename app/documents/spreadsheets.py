@@ -1,0 +1,182 @@
+"""Reading spreadsheets. It runs in a child process only: a file of 5 KB can abort the library that opens it."""
+
+import io
+import re
+import zipfile
+from collections.abc import Iterable
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+import python_calamine
+
+from app.documents.reading import MOST_LINES, Problem, Row, Sheet, Unreadable
+
+MOST_ENTRIES = 1_000
+MOST_UNPACKED = 150_000_000
+MOST_COLUMNS = 1_000
+MOST_SHEETS = 100
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+# What each kind must have inside, so that an archive of anything else is not taken for it.
+INSIDE = {".xlsx": "xl/workbook.xml", ".ods": "content.xml"}
+
+
+def read_workbook(content: bytes, kind: str) -> list[Sheet]:
+    _refuse_unlike(content, kind)
+    try:
+        workbook = python_calamine.load_workbook(io.BytesIO(content))
+        told = {each.name: each for each in workbook.sheets_metadata}
+        names = [name for name in workbook.sheet_names if str(told[name].typ).endswith("WorkSheet")]
+        if len(names) > MOST_SHEETS:
+            raise _too_large(f"シートが {len(names):,} 枚", f"{len(names):,} sheets")
+        return [
+            _sheet(workbook.get_sheet_by_name(name), not str(told[name].visible).endswith("Visible"))
+            for name in names
+        ]
+    except (python_calamine.CalamineError, ValueError, OSError) as error:
+        if "password" in str(error).lower():
+            raise _locked() from None
+        raise _broken(kind) from None
+
+
+def _refuse_unlike(content: bytes, kind: str) -> None:
+    """What can be seen from outside, before anything is unpacked."""
+    if content.startswith(OLE):
+        # An encrypted workbook is wrapped in the old container, under a name of its own.
+        if "EncryptedPackage".encode("utf-16-le") in content:
+            raise _locked()
+        if kind != ".xls":
+            raise _unlike(kind)
+        return
+    if kind == ".xls" and content[:2] == b"\x09\x08":  # an old workbook without the container
+        return
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(content))
+        entries = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+        raise _unlike(kind) from None
+    if kind not in INSIDE or INSIDE[kind] not in {entry.filename for entry in entries}:
+        raise _unlike(kind)
+    if any(entry.flag_bits & 1 for entry in entries):
+        raise _locked()
+    if kind == ".ods" and b"manifest:encryption-data" in _manifest(archive):
+        raise _locked()
+    size = sum(entry.file_size for entry in entries)
+    if len(entries) > MOST_ENTRIES or size > MOST_UNPACKED:
+        raise _too_large(f"展開すると {size:,} バイト", f"{size:,} bytes when unpacked")
+
+
+def _manifest(archive: zipfile.ZipFile) -> bytes:
+    try:
+        with archive.open("META-INF/manifest.xml") as manifest:
+            return manifest.read(100_000)
+    except (KeyError, zipfile.BadZipFile, OSError, NotImplementedError):
+        return b""
+
+
+def _sheet(sheet: Any, hidden: bool) -> Sheet:
+    """A sheet without its empty edges; what is merged downwards stands in each of its rows."""
+    (top, _), (bottom, right) = sheet.start or (0, 0), sheet.end or (0, 0)
+    if bottom - top >= MOST_LINES or right >= MOST_COLUMNS:
+        place = f"{bottom + 1:,} 行 {right + 1:,} 列", f"row {bottom + 1:,}, column {right + 1:,}"
+        raise _too_large(
+            f"シート「{sheet.name}」は {place[0]}まで", f"sheet {sheet.name} reaches to {place[1]}"
+        )
+    notes: list[Problem] = []
+    rows: list[Row] = []
+    for line, values in enumerate(sheet.iter_rows(), top + 1):
+        cells = [_printed(value, line, column, sheet.name, notes) for column, value in enumerate(values, 1)]
+        rows.append(Row(line, cells))
+    merged = sheet.merged_cell_ranges
+    if merged is not None:
+        _fill_down(rows, top, merged)
+    if hidden:
+        rows = []
+        notes = [
+            Problem(
+                None,
+                None,
+                "",
+                "非表示のシートなので、読みませんでした。",
+                "This sheet is hidden and was not read.",
+                sheet.name,
+            )
+        ]
+    spans = None if merged is None else {(r0 + 1, c0 + 1): c1 + 1 for (r0, c0), (_, c1) in merged if c1 > c0}
+    if spans is not None:
+        for (r0, c0), (r1, c1) in merged:
+            spans |= {(row + 1, c0 + 1): c1 + 1 for row in range(r0 + 1, min(r1 + 1, bottom + 1)) if c1 > c0}
+    return Sheet(None, rows, sheet.name, spans, notes)
+
+
+def _fill_down(rows: list[Row], top: int, merged: Iterable[Any]) -> None:
+    # A row in which nothing begins is the lower part of the one above, and says nothing of its own.
+    speaks = [any(cell.strip() for cell in row.cells) for row in rows]
+    for (r0, c0), (r1, _) in merged:
+        first = r0 - top
+        if r1 == r0 or not 0 <= first < len(rows) or c0 >= len(rows[first].cells):
+            continue
+        for below in range(first + 1, min(r1 - top, len(rows) - 1) + 1):
+            if speaks[below]:
+                rows[below].cells[c0] = rows[first].cells[c0]
+
+
+def _printed(value: Any, line: int, column: int, sheet: str, notes: list[Problem]) -> str:
+    if isinstance(value, str):
+        # A literal line end is kept as such, the escape that spreadsheets write for it is not.
+        return re.sub("\r\n?", "\n", value)
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, date | datetime | time | timedelta):
+        shown = value.isoformat() if not isinstance(value, timedelta) else str(value)
+        if isinstance(value, datetime) and value.time() == time():
+            shown = value.date().isoformat()
+        notes.append(
+            Problem(
+                line,
+                column,
+                shown,
+                "日付のセルです。どう表示されているかはファイルからは分からないので、この形で読みました。"
+                "表示どおりにするには、文字列のセルにしてください。",
+                "This cell is a date. How it is displayed the file does not tell; it was read like this. "
+                "Make it a text cell to keep what is displayed.",
+                sheet,
+            )
+        )
+        return shown
+    return "" if value is None else str(value)
+
+
+def _locked() -> Unreadable:
+    return Unreadable(
+        None,
+        "パスワードで保護されたファイルは読めません。パスワードを外して保存し直してください。",
+        "The file is protected by a password. Save it without one.",
+    )
+
+
+def _unlike(kind: str) -> Unreadable:
+    return Unreadable(
+        None,
+        f"{kind} のファイルではありません。表計算ソフトで開き、{kind} で保存し直してください。",
+        f"This is not a {kind} file. Open it in a spreadsheet program and save it as {kind}.",
+    )
+
+
+def _broken(kind: str) -> Unreadable:
+    return Unreadable(
+        None,
+        f"{kind} のファイルとして壊れています。表計算ソフトで開き、保存し直してください。",
+        f"This {kind} file is damaged. Open it in a spreadsheet program and save it again.",
+    )
+
+
+def _too_large(ja: str, en: str) -> Unreadable:
+    return Unreadable(
+        None,
+        f"ファイルが大きすぎます（{ja}）。表の部分だけを新しいファイルに写して保存してください。",
+        f"The file is too large ({en}). Copy the table alone into a new file.",
+    )

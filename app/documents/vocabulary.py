@@ -1,0 +1,205 @@
+"""The words of table headers: which field a town means by them, and which of them we print ourselves."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from unicodedata import normalize
+
+from pydantic_core import PydanticCustomError
+
+from app import fiscal_years
+
+# The first word of each is the one that our own documents print. Spaces, widths and brackets make no difference.
+WORDS = {
+    "path": "項目 番号 No No. 施策番号 事業番号 取組番号 計画番号 整理番号 管理番号 通番 通し番号 連番 "
+    "項番 施策No 施策No. 事業No 事業No. 取組No 取組No. №",
+    "section": "節 章 部 編 基本目標 基本方針 基本施策 基本方向 施策の方向 施策の方向性 施策の柱 柱 分野 "
+    "施策分野 政策 大項目 中項目 小項目 大分類 中分類 小分類 目標 重点目標 重点項目 重点施策 "
+    "施策目標 施策体系 体系 個別目標",
+    "title": "計画 取組 事業名 施策名 施策 事業 取組名 計画名 施策・事業名 施策名・事業名 事業・取組 "
+    "事業・取組名 施策・事業 事業名・取組名 取組・事業名 具体的施策 具体的な施策 具体的取組 "
+    "具体的な取組 主な取組 主な事業 主要施策 主要事業 個別施策 個別事業 事務事業 事務事業名 "
+    "計画事業 計画事業名 推進事業 推進施策 施策の名称 事業の名称 取組の名称 名称 取組項目 "
+    "計画項目 施策項目 事業項目 計画・事業名",
+    "implementation": "実施内容 実績 取組状況 実施状況 取組実績 実施実績 事業実績 取組結果 実施結果 取組内容・実績 "
+    "取組の状況 実績内容 事業の実績 活動実績 実施内容・実績 実績・成果 取組内容・成果 "
+    "実施した内容 主な実績 取組・実績 事業実施状況 実施状況・実績 取組の実績 取組の実施状況 "
+    "施策の実施状況",
+    "rating": "評価 評価結果 進捗状況 自己評価 進捗 進捗度 達成度 達成状況 評価区分 判定 進捗評価 進捗区分 "
+    "評定 進捗状況評価 進捗状況の評価 達成状況の評価 達成度評価 ランク 評価ランク 評価点 "
+    "進捗度評価 達成状況評価",
+    "rationale": "理由・課題 理由 課題 評価理由 評価の理由 評価の根拠 評価理由・課題 評価の理由・課題 "
+    "成果・課題 成果と課題 課題・問題点 問題点・課題 課題・改善点 今後の課題 現状と課題 "
+    "課題と対応 所見 評価コメント 評価の説明 備考",
+    "next_plan": "計画内容 次年度計画内容 次年度計画 次年度の計画 次年度の計画内容 次年度の取組 "
+    "次年度の取組内容 次年度の予定 次年度以降の取組 次年度に向けた取組 今後の取組 今後の方向性 "
+    "今後の方針 今後の予定 今後の計画 今後の展開 今後の取組予定 今後の取組方針 今後の取組内容 "
+    "今後の対応 翌年度計画 翌年度の計画 翌年度の取組 来年度計画 来年度の計画 来年度の取組 "
+    "取組予定 実施予定",
+    "department": "担当課 所管課 担当部署 所管部署 担当 所管 主管課 担当課名 所管課名 担当所属 担当部課 "
+    "担当部局 担当係 課名 部署 部署名 関係課 担当課・係 担当部・課 主管 担当課室",
+    "fiscal_year": "年度 実施年度 評価年度 対象年度 報告年度",
+    "code": "施策コード",
+    "section_code": "節コード",
+    "ordinal": "枝番",
+    "rating_code": "評価コード",
+}
+YEARLY = ("implementation", "rating", "rationale", "next_plan")
+FIELDS = (*WORDS, "extra", "ignore")  # what an explicit mapping may say of a column
+PRINTED = {field: words.split()[0] for field, words in WORDS.items()} | {"rationale": "理由・課題等"}
+WEAK = {"備考", "所見", "今後の課題"}  # give way where another column is meant more plainly
+UNSURE = {"取組内容": ("title", "implementation"), "事業内容": ("title", "implementation")}
+
+LONGEST = 100
+MARK = re.compile(r"[（(\[【〔〈<《].*?[)）\]】〕〉>》]|[※*＊]\d*|[\s:。.]+$")
+GREGORIAN = r"(?:FY|西暦)?(?P<gregorian>(?:19|20|21)\d\d)(?:年度|年)?"
+ERA = (
+    r"(?<![A-Za-z])(?P<era>明治|大正|昭和|平成|令和|[MTSHR])"
+    r"(?P<count>[0-9]{1,2}|元|[一二三四五六七八九]?十[一二三四五六七八九]?|[一二三四五六七八九])"
+)
+YEAR = re.compile(
+    rf"{ERA}(?:年度|年)?(?:\({GREGORIAN}\)(?:年度|年)?)?|{GREGORIAN.replace('?P<gregorian>', '')}"
+)
+BARE = re.compile(r"(?<![0-9A-Za-z.])(?P<bare>[0-9]{1,2}|元)(?:年度|(?=実|評|計|取|理|進|達|課|予|の))")
+OF_YEAR = re.compile("^(?:年度(?=.)|(?:当該|本|今|当|同)年度)(?:の|における|分の?)?")
+LINKED = re.compile("^(?:の|における|分の?)")
+EARLIER = re.compile("^(?:前々?|昨|一昨)(?:年度|年|回)")
+NO_RESULT = re.compile("(指標|予算|決算|目標|数値|事業費|金額|基準|値|前期|累計).*(実績|状況)$")
+RATED = re.compile(".{1,10}評価(結果|区分)?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a header cell says: one field, or several that it might mean, and the year that it gives."""
+
+    fields: tuple[str, ...]
+    year: int | None = None
+    bare: int | None = None  # a year without its era
+    weak: bool = False
+
+    @property
+    def field(self) -> str | None:
+        return self.fields[0] if len(self.fields) == 1 else None
+
+
+def plain(text: str) -> str:
+    """A header as it is compared: one width, no spaces, one spelling of what is spelled in several ways."""
+    text = "".join(normalize("NFKC", text).split())
+    text = re.sub("取り?組み?", "取組", text)
+    text = re.sub("および|及び|並びに|[/／、,，&]", "・", text)
+    return re.sub("等(?=$|・)|欄$", "", text).replace("・・", "・")
+
+
+BY_WORD = {plain(word).lower(): field for field, words in WORDS.items() for word in words.split()}
+KNOWN = frozenset(BY_WORD)
+
+
+@lru_cache(maxsize=20_000)
+def header(cell: str) -> Header | None:
+    """The field that a header cell names and the fiscal year it gives; None for any other cell."""
+    if len(cell) > LONGEST or not cell.strip():
+        return None
+    year, bare, words = _take_year(plain(cell))
+    if year == _SEVERAL:  # a term in brackets, as in 計画（H29～H33）, says nothing about the column
+        year, bare, words = _take_year(MARK.sub("", plain(cell)))
+    if year == _SEVERAL or cell.startswith("extra."):
+        return None
+    if EARLIER.match(words):
+        return None
+    words = LINKED.sub("", words) if year is not None or bare is not None else words
+    for form in dict.fromkeys((words, MARK.sub("", words), words.strip("()[]【】〔〕"))):
+        if found := _fields(_bare_words(form), dated=year is not None or bare is not None):
+            return Header(found[0], year, bare, found[1])
+    return None
+
+
+def year_alone(cell: str) -> Header | None:
+    """A header cell that tells a fiscal year and nothing else, as one above several columns does."""
+    if len(cell) > LONGEST or not cell.strip():
+        return None
+    year, bare, words = _take_year(plain(cell))
+    if (
+        year != _SEVERAL
+        and (year or bare is not None)
+        and not MARK.sub("", words.removeprefix("年度")).strip("()・")
+    ):
+        return Header((), year, bare)
+    return None
+
+
+_SEVERAL = -1
+
+
+def _take_year(words: str) -> tuple[int | None, int | None, str]:
+    """The one year that the words give, with or without its era, and the words without it."""
+    found = list(YEAR.finditer(words))
+    if len(found) > 1:
+        return _SEVERAL, None, words
+    if found:
+        try:
+            year = fiscal_years.parse(found[0][0].removesuffix("年度").removesuffix("年"))
+        except PydanticCustomError:
+            return None, None, words
+        return year, None, words[: found[0].start()] + words[found[0].end() :]
+    if bare := BARE.search(words):
+        number = 1 if bare["bare"] == "元" else int(bare["bare"])
+        return None, number, words[: bare.start()] + words[bare.end() :]
+    return None, None, words
+
+
+def _bare_words(words: str) -> str:
+    return MARK.sub("", OF_YEAR.sub("", words)).strip("・:.()")
+
+
+def _fields(words: str, *, dated: bool) -> tuple[tuple[str, ...], bool] | None:
+    if words in ("計画", "予定") and dated:  # H30計画: a title has no year
+        return ("next_plan",), False
+    if field := BY_WORD.get(words.lower()):
+        return (field,), words in WEAK
+    if words in UNSURE:
+        return UNSURE[words], False
+    if NO_RESULT.search(words):
+        return None
+    if RATED.fullmatch(words):
+        return ("rating",), False
+    parts = [part for part in words.split("・") if part]
+    meant = {BY_WORD.get(part.lower()) for part in parts}
+    if len(parts) > 1 and len(meant) == 1 and None not in meant:
+        return (BY_WORD[parts[0].lower()],), False
+    if len(parts) > 1 and None not in meant:
+        return tuple(sorted(str(field) for field in meant)), False
+    return None
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Years in the lines above a table
+
+TOLD = re.compile(
+    rf"(?:{ERA}年度|(?:FY|西暦)?(?P<g>(?:19|20|21)\d\d)年度|{ERA.replace('?P<era>', '').replace('?P<count>', '')}"
+    r"(?=進捗|実績|評価|取組|実施|結果|報告|[\s)】]|$))"
+)
+REPORTED = re.compile(r"^(?:の|における|\s|\(\d{4}年度?\))*(?:進捗|実績|評価|実施|取組|結果|報告|事業)")
+RANGE = re.compile(r"[~〜～\-－–]|から")
+
+
+def years_of(line: str) -> tuple[list[int], list[int]]:
+    """The fiscal years that a line names: those that it says it reports on, and all."""
+    text = normalize("NFKC", line)
+    reported: list[int] = []
+    every: list[int] = []
+    for found in TOLD.finditer(text):
+        try:
+            year = fiscal_years.parse(found[0].strip())
+        except PydanticCustomError:
+            continue
+        before, after = text[: found.start()].rstrip(), text[found.end() :].lstrip()
+        in_range = bool(RANGE.search(before[-2:]) or RANGE.match(after[:2]))
+        every.append(year)
+        if REPORTED.match(after) and not in_range:
+            reported.append(year)
+    return list(dict.fromkeys(reported)), list(dict.fromkeys(every))
+
+
+def spaced(text: str) -> str:
+    """A header's name as a column of its own: printed, on one line."""
+    return re.sub(r"\s*\n\s*", "", text).strip().translate(dict.fromkeys(range(32)))[:LONGEST]

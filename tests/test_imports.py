@@ -1,0 +1,507 @@
+"""Tables in: all or nothing, twice is once, what is not sure is asked, and a hostile file costs the server nothing."""
+
+import io
+import json
+import random
+import struct
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openpyxl
+import pytest
+
+from app.documents import recognising, records
+from app.models import EvaluationFields, MeasureFields
+from tests.conftest import FUJIMI, KAWAGOE, SEED, Backend, Service, running
+
+PLAN = "fujimi-yumetsunagu"
+ENGLISH = {"Accept-Language": "en"}
+NEW = {"plan": "new", "municipality_code": FUJIMI, "municipality": "富士見市"}
+TITLE = "例示計画"
+HEAD = ["番号", "事業名", "担当課", "H29実績", "評価", "課題"]
+ROW = ["1-1", "学習支援", "こども課", "42回", "A", "会場"]
+
+
+def text(*rows: list[str], title: str | None = TITLE) -> bytes:
+    lines = ["\t".join(row) for row in rows]
+    return "\n".join([title, *lines] if title else lines).encode()
+
+
+def post(client: httpx.Client, content: bytes, name: str = "table.tsv", **told: Any) -> httpx.Response:
+    return client.post("/imports", params={"name": name, **told}, content=content, headers=ENGLISH)
+
+
+def report(answer: httpx.Response) -> dict[str, Any]:
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def errors(answer: httpx.Response) -> list[dict[str, Any]]:
+    assert answer.status_code == 422, answer.text
+    found: list[dict[str, Any]] = answer.json()["errors"]
+    return found
+
+
+def rows(client: httpx.Client, plan: str = "new", **query: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = client.get("/evaluations", params={"plan": plan, **query}).json()["results"]
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The file, its name, and who may send it
+
+
+def test_a_dry_run_tells_the_same_and_changes_nothing(admin: httpx.Client):
+    tried = report(post(admin, text(HEAD, ROW), dry_run=True, **NEW))
+    assert admin.get("/plans/new").status_code == 404
+    assert (tried["dry_run"], tried["document"], tried["revision"]) == (True, None, 56)
+    done = report(post(admin, text(HEAD, ROW), **NEW))
+    assert (done["dry_run"], done["revision"]) == (False, 61)
+    assert {**tried, "dry_run": False, "document": done["document"], "revision": 61} == done
+    assert admin.get(f"/documents/{done['document']}/content").content == text(HEAD, ROW)
+    assert done["created"] == {"plan": 1, "document": 1, "section": 1, "measure": 1, "evaluation": 1}
+
+
+@pytest.mark.parametrize(
+    "disposition",
+    [
+        'attachment; filename="table.tsv"',
+        "attachment; filename*=UTF-8''%E8%A1%A8.tsv",
+        'attachment; filename="C:\\\\dir\\\\table.tsv"',
+    ],
+)
+def test_a_file_may_bring_its_name(disposition: str, admin: httpx.Client):
+    headers = {"Content-Disposition": disposition}
+    answer = admin.post("/imports", params=NEW, content=text(HEAD, ROW), headers=headers)
+    document = admin.get(f"/documents/{report(answer)['document']}").json()
+    assert document["name"] in ("table.tsv", "表.tsv")
+
+
+def test_a_file_without_a_name_is_what_its_media_type_says(admin: httpx.Client):
+    headers = {"Content-Type": "text/tab-separated-values; charset=utf-8"}
+    assert report(admin.post("/imports", params=NEW, content=text(HEAD, ROW), headers=headers))
+    answer = admin.post("/imports", params=NEW, content=text(HEAD, ROW))
+    assert errors(answer)[0]["parameter"] == "name"
+
+
+def test_an_editor_imports_into_plans_of_the_own_municipality_only(town: Service):
+    with town.holder(town.key("editor", KAWAGOE)) as stranger, town.holder(town.key("editor", FUJIMI)) as own:
+        before = own.get("/plans").json()["metadata"]["revision"]
+        for told in (NEW, {"plan": PLAN}):
+            assert post(stranger, text(HEAD, ROW), **told).status_code == 403
+        assert post(town.anyone, text(HEAD, ROW), **NEW).status_code == 401
+        assert own.get("/plans").json()["metadata"]["revision"] == before
+        assert report(post(own, text(HEAD, ROW), **NEW))["created"]["plan"] == 1
+
+
+def test_a_file_has_a_limit_of_its_own(backend: Backend):
+    url = backend.seeded()
+    limits = {"max_body_bytes": 1_000, "max_import_bytes": 5_000}
+    with running(url, **limits) as service, service.holder(service.key("admin")) as client:
+        long = [*ROW[:5], "課" * 1_000]
+        assert report(post(client, text(HEAD, long), **NEW))
+        assert post(client, text(HEAD, long, long), **NEW).status_code == 413
+        assert client.post("/plans", content=b" " * 1_001).status_code == 413
+    backend.drop(url)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# All or nothing, twice is once
+
+
+def test_everything_that_is_wrong_is_told_at_once_with_its_place(admin: httpx.Client):
+    bad = [["x", *ROW[1:]], ["1-2", "", *ROW[2:]], ["1-3", "施策", "課", "実" * 10_001, "A", ""], ROW]
+    answer = post(admin, text(HEAD, *bad), **NEW)
+    told = [(error["line"], error["column"], error["text"]) for error in errors(answer)]
+    assert told == [(3, 1, "x"), (4, 2, ""), (5, 4, "実" * 99 + "…")]
+    assert all(error["detail"] for error in errors(answer))
+    understood = answer.json()["report"]
+    assert understood["title"] == TITLE
+    assert understood["mapping"][0] == {"column": 1, "header": "番号", "field": "path"}
+    assert answer.json()["title"] == "The input is not valid"
+    assert admin.get("/plans/new").status_code == 404
+
+
+def test_more_than_a_hundred_mistakes_are_told_all(admin: httpx.Client):
+    answer = post(admin, text(HEAD, *(["x", *ROW[1:]] for _ in range(250))), **NEW)
+    assert len(errors(answer)) == 250
+
+
+def test_a_file_that_says_nothing_new_is_not_kept_and_moves_nothing(admin: httpx.Client):
+    first = report(post(admin, text(HEAD, ROW), **NEW))
+    again = report(post(admin, text(HEAD, ROW), "other.tsv", **NEW))
+    assert (again["document"], again["revision"]) == (first["document"], first["revision"])
+    other = report(post(admin, text(HEAD, ROW, [""] * 6), "other.tsv", plan="new"))
+    assert (other["document"], other["revision"]) == (None, first["revision"])
+    assert rows(admin)[0]["document_id"] == first["document"]
+
+
+def test_only_rows_that_changed_point_to_the_new_document(admin: httpx.Client):
+    second = ["1-2", "食堂", "こども課", "", "B", ""]
+    first = report(post(admin, text(HEAD, ROW, second), **NEW))
+    later = report(post(admin, text(HEAD, second, [*ROW[:3], "43回", *ROW[4:]]), plan="new"))
+    assert later["updated"]["evaluation"] == later["unchanged"]["evaluation"] == 1
+    found = {row["measure_code"]: (row["document_id"], row["source_line"]) for row in rows(admin)}
+    assert found == {"1-1": (later["document"], 4), "1-2": (first["document"], 4)}
+
+
+def test_what_a_document_has_no_column_for_stays(admin: httpx.Client):
+    post(admin, text([*HEAD, "予算額", "備考"], [*ROW, "100", "注記"]), **NEW)
+    report(post(admin, text([*HEAD[:5], "予算額"], [*ROW[:4], "B", "200"]), plan="new"))
+    [row] = rows(admin)
+    assert (row["rating"], row["rationale"], row["extra"]) == ("B", "会場", {"予算額": "200", "備考": "注記"})
+
+
+def test_a_new_plan_needs_its_municipality_and_a_title(admin: httpx.Client):
+    assert errors(post(admin, text(HEAD, ROW)))[0]["parameter"] == "plan"
+    assert errors(post(admin, text(HEAD, ROW), plan="new"))[0]["parameter"] == "municipality_code"
+    [error] = errors(post(admin, text(HEAD, ROW, title=None), **NEW))
+    assert error["detail"].startswith("There is no title.")
+
+
+def test_a_renamed_measure_waits_to_be_told(admin: httpx.Client):
+    post(admin, text(HEAD, ROW), **NEW)
+    renamed = [ROW[0], "学習の支援", *ROW[2:]]
+    [error] = errors(post(admin, text(HEAD, renamed), plan="new"))
+    assert (error["line"], error["text"]) == (3, "学習の支援")
+    assert "on_rename=update" in error["detail"]
+    done = report(post(admin, text(HEAD, renamed), plan="new", on_rename="update"))
+    assert done["measures"] == {"new": [], "missing": [], "renamed": ["1-1"]}
+    assert admin.get("/measures?plan=new").json()["results"][0]["title"] == "学習の支援"
+    spaced = [ROW[0], "学習の 支援", *ROW[2:]]
+    assert report(post(admin, text(HEAD, spaced), plan="new"))["updated"]["measure"] == 0
+
+
+def test_measures_that_are_new_or_missing_are_named(admin: httpx.Client):
+    post(admin, text(HEAD, ROW, ["1-2", "食堂", "", "", "B", ""]), **NEW)
+    done = report(post(admin, text(HEAD, ROW, ["1-3", "居場所", "", "", "B", ""]), plan="new"))
+    assert done["measures"] == {"new": ["1-3"], "missing": ["1-2"], "renamed": []}
+    assert [warning["en"] for warning in done["warnings"]] == [
+        "new/1-2/2017/1 is on record and not in this document. Remove it if it should go."
+    ]
+
+
+def test_a_closed_scale_refuses_a_mark_with_its_line(admin: httpx.Client):
+    post(admin, text(HEAD, ROW), **NEW)
+    headers = {"If-Match": "*"}
+    assert admin.patch("/plans/new", json={"ratings_closed": True}, headers=headers).status_code == 200
+    [error] = errors(post(admin, text(HEAD, ROW, ["1-2", "食堂", "", "", "Z", ""]), plan="new"))
+    assert (error["line"], error["text"]) == (4, "Z")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What is not sure is asked
+
+
+def test_a_mapping_wins_and_the_one_of_a_report_can_be_sent_back(admin: httpx.Client):
+    header = ["No.", "名前", "係", "やったこと", "できばえ", "H29自己評価"]
+    mapping: Any = {"No.": "path", "名前": "title", "係": "department", "やったこと": "implementation"}
+    mapping |= {"できばえ": {"field": "rating", "fiscal_year": "H29"}, "6": "ignore"}
+    told = {**NEW, "fiscal_year": "H29"}
+    done = report(post(admin, text(header, ROW), mapping=json.dumps(mapping), **told))
+    [row] = rows(admin)
+    assert (row["department"], row["implementation"], row["rating"]) == ("こども課", "42回", "A")
+    assert (row["rationale"], row["extra"]) == (None, {})
+    again = report(post(admin, text(header, ROW), mapping=json.dumps(done["mapping"]), **told))
+    assert (again["mapping"], again["revision"]) == (done["mapping"], done["revision"])
+
+
+@pytest.mark.parametrize(
+    ("mapping", "where"),
+    [
+        ("{", "mapping"),
+        ('{"5": "nonsense"}', "mapping"),
+        ('{"5": {"field": "rating", "fiscal_year": "29"}}', "mapping"),
+        ('{"99": "rating"}', None),
+        ('{"どこにもない": "rating"}', None),
+    ],
+)
+def test_a_mapping_that_cannot_be_is_refused(mapping: str, where: str | None, admin: httpx.Client):
+    error = errors(post(admin, text(HEAD, ROW), mapping=mapping, **NEW))[0]
+    assert error.get("parameter") == where
+
+
+@pytest.mark.parametrize(
+    ("header", "choice"),
+    [
+        (["番号", "事業名", "H29実績", "H29取組状況", "評価"], "implementation / extra"),
+        (["番号", "事業名", "取組内容", "H29評価", "課題"], "title / implementation"),
+        (["番号", "事業名", "H29実績", "評価理由", "課題"], "rationale / extra"),
+    ],
+)
+def test_of_two_candidates_none_is_taken(header: list[str], choice: str, admin: httpx.Client):
+    found = errors(post(admin, text(header, ["1", "学習支援", "42回", "B", "A"]), **NEW))
+    assert choice in found[0]["detail"]
+    assert "mapping" in found[0]["detail"]
+
+
+def test_a_rating_that_may_be_a_department_or_a_text_is_asked_about(admin: httpx.Client):
+    lines = [[f"1-{n}", f"施策{n}", "", "実施", name, ""] for n, name in enumerate(("こども課", "福祉課"), 1)]
+    [error] = errors(post(admin, text(HEAD, *lines), **NEW))
+    assert (error["line"], error["column"]) == (2, 5)
+    assert "department / rating" in error["detail"]
+    header = [*HEAD[:4], "進捗状況", "課題"]
+    lines = [
+        [f"1-{n}", f"施策{n}", "", "実施", "関係課との協議を重ねながら順調に進んでいる。", ""] for n in (1, 2)
+    ]
+    assert "implementation / rating" in errors(post(admin, text(header, *lines), **NEW))[0]["detail"]
+
+
+def test_a_year_is_told_where_the_document_does_not(admin: httpx.Client):
+    header = ["番号", "事業名", "担当課", "29年度実績", "評価", "課題"]
+    assert "fiscal_year" in errors(post(admin, text(header, ROW), **NEW))[0]["detail"]
+    assert report(post(admin, text(header, ROW), fiscal_year="H29", **NEW))["fiscal_years"] == [2017]
+
+
+def test_measures_without_numbers_are_counted_when_told_and_keep_their_codes(admin: httpx.Client):
+    lines = [row[1:] for row in (HEAD, ROW, ["", "食堂", "", "3か所", "B", ""])]
+    [error] = errors(post(admin, text(*lines), **NEW))
+    assert "numbering=order" in error["detail"]
+    assert report(post(admin, text(*lines), numbering="order", **NEW))["measures"]["new"] == ["1", "2"]
+    # Next year another one comes first: those that are known keep what they are called by.
+    header = ["事業名", "担当課", "H30実績", "評価", "課題"]
+    lines = [header, ["居場所", "", "", "A", ""], lines[2], lines[1]]
+    assert report(post(admin, text(*lines), plan="new", numbering="order"))["measures"]["new"] == ["3"]
+    titles = {row["code"]: row["title"] for row in admin.get("/measures?plan=new").json()["results"]}
+    assert titles == {"1": "学習支援", "2": "食堂", "3": "居場所"}
+
+
+def test_a_repeated_row_is_no_second_row_without_a_word(admin: httpx.Client):
+    same = [ROW[0], "学習支援（再掲）", "", "", "", "再掲"]
+    done = report(post(admin, text(HEAD, ROW, same), **NEW))
+    assert done["created"]["evaluation"] == 1
+    assert [(warning["line"], warning["en"]) for warning in done["warnings"] if "line" in warning] == [
+        (4, "This repeats measure 1-1 (再掲) and was not read again.")
+    ]
+    differs = [ROW[0], "学習支援【再掲】", "教育課", "10回", "B", ""]
+    [error] = errors(post(admin, text(HEAD, ROW, differs), plan="new"))
+    assert error["line"] == 4
+    assert "on_repeat=skip" in error["detail"]
+    assert report(post(admin, text(HEAD, ROW, differs), plan="new", on_repeat="skip"))["document"] is None
+    kept = report(post(admin, text(HEAD, ROW, differs), plan="new", on_repeat="keep"))
+    assert kept["created"]["evaluation"] == 1
+    assert [row["ordinal"] for row in rows(admin)] == [1, 2]
+
+
+def test_the_same_measure_on_two_sheets_is_asked_about(admin: httpx.Client):
+    book = openpyxl.Workbook()
+    for sheet in (book.active, book.create_sheet("写し")):
+        for row in (HEAD, ROW):
+            sheet.append(row)
+    book.active.title = "原本"
+    out = io.BytesIO()
+    book.save(out)
+    post(admin, text(HEAD, ROW), **NEW)
+    [error] = errors(post(admin, out.getvalue(), "book.xlsx", plan="new"))
+    assert (error["sheet"], error["line"]) == ("写し", 2)
+    assert report(post(admin, out.getvalue(), "book.xlsx", plan="new", sheet="原本"))["sheets"] == ["原本"]
+    both = report(post(admin, out.getvalue(), "book.xlsx", plan="new", sheet="原本,写し"))
+    assert both["created"]["evaluation"] == 1
+    assert "原本" in errors(post(admin, out.getvalue(), "book.xlsx", plan="new", sheet="なし"))[0]["detail"]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Rows in our own words
+
+
+def test_rows_make_what_they_name(admin: httpx.Client):
+    lines = [
+        {"plan": PLAN, "section": "1", "code": "1-4-1", "title": "新しい施策", "path": ["第1節", "4", "①"]},
+        {"plan": PLAN, "measure_code": "1-4-1", "fiscal_year": "H30", "ordinal": 1, "rating": "C"},
+    ]
+    done = report(post(admin, json.dumps(lines).encode(), "rows.json"))
+    assert done["created"] == {"plan": 0, "document": 1, "section": 0, "measure": 1, "evaluation": 1}
+    [row] = rows(admin, PLAN, fiscal_year="H30")
+    assert (row["key"], row["rating_printed"]) == (f"{PLAN}/1-4-1/2018/1", "C")
+
+
+@pytest.mark.parametrize(
+    ("told", "wrong"),
+    [
+        ({"measure_code": "9-9-9"}, "There is no measure 9-9-9."),
+        ({"fiscal_year": "30"}, "names no era"),
+        ({"ordinal": 0}, "ordinal is a whole number from 1."),
+        ({"rating": "a,b"}, "A rating holds no comma"),
+        ({"implementation": "a\u0000"}, "The character U+0000 cannot be kept."),
+        ({"department": "a" * 101}, "This has 101 characters."),
+        ({"implementation": 5}, "implementation is a text."),
+        ({"extra": []}, "The form of extra is wrong."),
+        ({"extra": {"a": 1}}, "extra is a text."),
+        ({"ordinal": None}, "ordinal is missing."),
+    ],
+)
+def test_a_row_that_cannot_be_is_refused_with_its_line(told: Any, wrong: str, admin: httpx.Client):
+    good = {"plan": PLAN, "measure_code": "1-1-1", "fiscal_year": 2018, "ordinal": 1}
+    lines = "\n".join(json.dumps(row) for row in (good, {**good, "ordinal": 2, **told}))
+    error = errors(post(admin, lines.encode(), "rows.jsonl"))[0]
+    assert wrong in error["detail"]
+    assert error["line"] in (2, None)
+    assert rows(admin, PLAN, fiscal_year="H30") == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"[]", b"null", b'[{"a": 1}]', b"[" * 100_000])
+def test_what_is_no_row_is_refused(content: bytes, admin: httpx.Client):
+    assert errors(post(admin, content, "rows.json"))
+
+
+def test_the_limits_of_texts_are_those_of_the_model():
+    told = {
+        **MeasureFields.model_json_schema()["properties"],
+        **EvaluationFields.model_json_schema()["properties"],
+    }
+    for name, most in recognising.LONGEST.items():
+        choices = told[name].get("anyOf", [told[name]])
+        lengths = {choice["maxLength"] for choice in choices if "maxLength" in choice}
+        inner = told[name].get("items") or told[name].get("additionalProperties") or {}
+        assert most in lengths | {inner.get("maxLength")}, name
+    assert set(records.TOLD["evaluation"]) == set(EvaluationFields.model_fields)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Hostile files
+
+
+def book(*, sheet: bytes | None = None, extra: dict[str, bytes] | None = None) -> bytes:
+    """A good workbook, with another sheet or further entries."""
+    made = openpyxl.Workbook()
+    for row in (HEAD, ROW):
+        made.active.append(row)
+    out = io.BytesIO()
+    made.save(out)
+    changed = io.BytesIO()
+    with zipfile.ZipFile(out) as old, zipfile.ZipFile(changed, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            is_sheet = name == "xl/worksheets/sheet1.xml" and sheet is not None
+            new.writestr(name, sheet if is_sheet and sheet is not None else old.read(name))
+        for name, content in (extra or {}).items():
+            new.writestr(name, content)
+    return changed.getvalue()
+
+
+def archive(**entries: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as made:
+        for name, content in entries.items():
+            made.writestr(name, content)
+    return out.getvalue()
+
+
+def cells(*parts: str, doctype: str = "") -> bytes:
+    return (
+        f'<?xml version="1.0"?>{doctype}<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main">'
+        f"<sheetData>{''.join(parts)}</sheetData></worksheet>"
+    ).encode()
+
+
+def cell(place: str, value: str) -> str:
+    return f'<row r="{place.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")}"><c r="{place}" t="str"><v>{value}</v></c></row>'
+
+
+LAUGHS = (
+    "<!DOCTYPE l ["
+    + "<!ENTITY a 'lol'>"
+    + "".join(f"<!ENTITY {chr(98 + n)} '{f'&{chr(97 + n)};' * 10}'>" for n in range(9))
+    + "]>"
+)
+random.seed(29)
+NOISE = random.randbytes(10_000_000)
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+HOSTILE = {
+    "an image.xlsx": b"\x89PNG\r\n\x1a\n" + NOISE[:5_000],
+    "an image.csv": b"\x89PNG\r\n\x1a\n" + NOISE[:5_000],
+    "a workbook.csv": book(),
+    "a text.xlsx": "番号\t事業名".encode(),
+    "nothing.xlsx": b"",
+    "half.xlsx": book()[:2_000],
+    "an archive.xlsx": archive(a=b"b"),
+    "noise.xlsx": NOISE,
+    "noise.xls": OLE + NOISE[:100_000],
+    "noise.ods": b"PK\x03\x04" + NOISE,
+    "noise.csv": NOISE,
+    "noise.jsonl": NOISE,
+    "letters.csv": (b"abc,def\n" * 3 + b"x" * 1000 + b"\n") * 9_000,
+    "letters.tsv": b"a\tb\n" * 140_000,
+    "commas.csv": b"," * 3_900_000,
+    "quotes.csv": b'"' * 9_999_999,
+    "quotes.tsv": b'"\t' * 1_900_000,
+    "locked.xlsx": OLE + bytes(600) + "EncryptedPackage".encode("utf-16-le") + NOISE[:9_000],
+    "bomb.xlsx": book(extra={"xl/media/a.bin": bytes(300_000_000)}),
+    "many.xlsx": book(extra={f"a/{n}": b"" for n in range(2_000)}),
+    "far away.xlsx": book(sheet=cells(cell("A1", "番号"), cell("XFD1048576", "x"))),
+    "wide.xlsx": book(sheet=cells(cell("A1", "番号"), cell("AMK90000", "x"))),
+    "laughs.xlsx": book(sheet=cells(cell("A1", "&j;"), doctype=LAUGHS)),
+    "outside.xlsx": book(
+        sheet=cells(cell("A1", "&x;"), doctype='<!DOCTYPE l [<!ENTITY x SYSTEM "file:///etc/passwd">]>')
+    ),
+    "broken.xlsx": book(sheet=b"<worksheet><sheetData><row><c>"),
+}
+
+
+def _lying() -> bytes:
+    """An archive whose directory says that a large entry is small."""
+    content = bytearray(book(extra={"xl/media/a.bin": bytes(200_000_000)}))
+    real = struct.pack("<I", 200_000_000)
+    while (place := content.find(real)) >= 0:
+        content[place : place + 4] = struct.pack("<I", 10)
+    return bytes(content)
+
+
+@pytest.fixture(scope="module")
+def hall(backend: Backend) -> Iterator[Service]:
+    if backend.name != "sqlite":
+        pytest.skip("what happens before the database is the same with any")
+    url = backend.seeded()
+    with running(url) as service:
+        yield service
+    backend.drop(url)
+
+
+def memory() -> int:
+    """What this process holds, in bytes: the service runs in it."""
+    status = Path("/proc/self/status").read_text()
+    return 1_024 * int(status.partition("VmRSS:")[2].split()[0])
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "lying.xlsx"])
+def test_a_hostile_file_is_refused_at_no_cost(name: str, hall: Service):
+    content = HOSTILE.get(name) or (_lying() if name == "lying.xlsx" else b"")
+    with hall.holder(hall.key("admin")) as client:
+        before, revision = memory(), hall.state().seq
+        used = time.process_time()
+        answer = post(client, content, name, **NEW)
+        used = time.process_time() - used
+        grown = memory() - before
+        assert 400 <= answer.status_code < 500, answer.text
+        assert errors(answer)[0]["detail"]
+        assert len(answer.content) < 50_000
+        assert b"root:" not in answer.content
+        assert hall.state().seq == revision
+    assert used < 1.5  # of the service and this test; the child's time is its own
+    assert grown < 60_000_000
+
+
+def test_formulas_are_read_as_their_values(admin: httpx.Client):
+    formula = '<c r="{}{}" t="str"><f>HYPERLINK("x")</f><v>{}</v></c>'
+    lines = []
+    for line, row in enumerate((HEAD, ROW), 1):
+        values = "".join(formula.format("ABCDEF"[place], line, value) for place, value in enumerate(row))
+        lines.append(f'<row r="{line}">{values}</row>')
+    sheet = cells(*lines)
+    post(admin, text(HEAD, ROW), **NEW)
+    done = report(post(admin, book(sheet=sheet), "formulas.xlsx", plan="new"))
+    assert done["unchanged"]["evaluation"] == 1
+
+
+def test_the_seed_may_come_in_any_encoding(admin: httpx.Client):
+    seed = SEED.read_text("utf-8")
+    for encoding in ("utf-8-sig", "utf-16", "cp932"):
+        done = report(post(admin, seed.encode(encoding), "seed.txt", plan=PLAN))
+        assert (done["document"], done["revision"]) == (None, 56)
+    told = report(post(admin, seed.encode("cp932"), "seed.txt", plan=PLAN, encoding="shift_jis"))
+    assert told["unchanged"]["evaluation"] == 26
+    assert errors(post(admin, seed.encode(), "seed.txt", plan=PLAN, encoding="klingon"))
