@@ -22,7 +22,7 @@ from app.kit.errors import Conflict, from_http_exception, from_validation
 from app.kit.http import PUBLIC, Cors, Manners, NotModified, RequestLog
 from app.kit.settings import Settings
 from app.mcp import answer_assistants
-from app.pages import catalog, docs, guide, html, views
+from app.pages import catalog, docs, guide, html, importing, views
 from app.pages.html import tell
 
 log = logging.getLogger("shinchoku")
@@ -103,6 +103,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         views.router,
         guide.router,
         catalog.router,
+        importing.router,
         html.router,
         docs.router,
     ):

@@ -39,7 +39,9 @@ VARY = "Accept-Language, Accept-Encoding"
 # Another form of the pages is another answer at the same revision.
 FORM = hashlib.blake2b(
     b"".join(
-        file.read_bytes() for file in sorted(HERE.rglob("*")) if file.suffix in (".html", ".css", ".py")
+        file.read_bytes()
+        for file in sorted(HERE.rglob("*"))
+        if file.suffix in (".html", ".css", ".js", ".py")
     ),
     digest_size=6,
 ).hexdigest()
@@ -114,8 +116,8 @@ class View:
     def unless_known(self) -> None:
         unless_known(self.request, self._etag, VARY)
 
-    def show(self, template: str, **told: Any) -> Response:
-        return rendered(self.request, template, {**PUBLIC, "ETag": self._etag}, **told)
+    def show(self, template: str, headers: Mapping[str, str] | None = None, **told: Any) -> Response:
+        return rendered(self.request, template, {**PUBLIC, "ETag": self._etag, **(headers or {})}, **told)
 
 
 def view(request: Request, session: Reading, revision: RevisionRead) -> View:
