@@ -186,8 +186,7 @@ def passes(error: Exception) -> bool:
         kind = getattr(cause, "sqlite_errorcode", 0) & 0xFF
         return kind in SQLITE_PASSES or str(cause).startswith("no such table")
     if isinstance(cause, psycopg.Error):
-        unmigrated = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
-        return isinstance(cause, (psycopg.OperationalError, *unmigrated))
+        return isinstance(cause, psycopg.OperationalError | psycopg.errors.UndefinedTable)
     return isinstance(error, sa.exc.TimeoutError)
 
 
