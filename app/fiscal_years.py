@@ -36,11 +36,6 @@ def label(year: int) -> str:
     return f"{era.name}{year - era.begins + 1 if year > era.begins else '元'}年度"
 
 
-def of_month(year: int, month: int) -> int:
-    """The fiscal year that a calendar month lies in: January to March belong to the one before."""
-    return year if month >= 4 else year - 1
-
-
 # ---------------------------------------------------------------------------------------------------------
 # Reading what people write
 

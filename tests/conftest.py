@@ -180,6 +180,15 @@ def town(backend: Backend, spare: list[tuple[ExitStack, Service]]) -> Iterator[S
         stack.close()
 
 
+@pytest.fixture(scope="module")
+def hall(backend: Backend) -> Iterator[Service]:
+    """One service for many attempts: each works on rows of its own."""
+    url = backend.seeded()
+    with running(url) as service:
+        yield service
+    backend.drop(url)
+
+
 @pytest.fixture
 def admin(town: Service) -> Iterator[httpx.Client]:
     with town.holder(town.key("admin")) as client:

@@ -1,7 +1,6 @@
 """Who may do what: reading is open, an editor writes within one municipality, an admin everywhere."""
 
 import logging
-from collections.abc import Iterator
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -12,18 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from app.models import API_KEY, CHANGE, now
-from tests.conftest import FUJIMI, KAWAGOE, Backend, Service, running
+from tests.conftest import FUJIMI, KAWAGOE, Service
 
 PLAN = "fujimi-yumetsunagu"
-
-
-@pytest.fixture(scope="module")
-def hall(backend: Backend) -> Iterator[Service]:
-    """One service for many attempts: each works on a row of its own."""
-    url = backend.seeded()
-    with running(url) as service:
-        yield service
-    backend.drop(url)
 
 
 @pytest.fixture(scope="module")

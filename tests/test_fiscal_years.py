@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from app.fiscal_years import FIRST, LAST, FiscalYear, FiscalYearParameter, label, of_month, parse
+from app.fiscal_years import FIRST, LAST, FiscalYear, FiscalYearParameter, label, parse
 
 YEARS = st.integers(FIRST, LAST)
 SPEAKABLE_YEARS = st.integers(FIRST, 2117)  # to 令和99年度
@@ -164,7 +164,7 @@ def test_a_long_hostile_text_is_refused_at_once():
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Labels and months
+# Labels
 
 
 @pytest.mark.parametrize(
@@ -187,14 +187,6 @@ def test_a_long_hostile_text_is_refused_at_once():
 )
 def test_a_year_is_labelled_by_the_era_that_had_begun(year, text):
     assert label(year) == text
-
-
-@pytest.mark.parametrize(
-    ("year", "month", "fiscal_year"),
-    [(2017, 4, 2017), (2017, 12, 2017), (2018, 1, 2017), (2018, 2, 2017), (2018, 3, 2017), (2018, 4, 2018)],
-)
-def test_a_month_lies_in_the_fiscal_year_that_began_last(year, month, fiscal_year):
-    assert of_month(year, month) == fiscal_year
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -10,18 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import Backend, Service, running
+from tests.conftest import Service
 
 SAMPLES = Path(__file__).parent / "samples"
 FILES = sorted(file for file in SAMPLES.iterdir() if file.suffix not in (".toml", ".json", ".md"))
-
-
-@pytest.fixture(scope="module")
-def hall(backend: Backend) -> Iterator[Service]:
-    url = backend.seeded()
-    with running(url) as service:
-        yield service
-    backend.drop(url)
 
 
 @pytest.fixture(scope="module")
