@@ -31,10 +31,10 @@ def pair(
     monkeypatch.setattr(app.kit.database, "STANDBY_PAUSE", 0.2)
     backend = Backend("postgresql", tmp_path_factory.mktemp("pair"), primary)
     url = backend.seeded()
-    name = str(sa.make_url(url).database)
-    with running(url, read_database_url=standby.url(name)) as service:
-        replay(standby, "resume")
-        wait_until(lambda: revision_of(service.anyone.get("/plans")) == 56)
+    replay(standby, "resume")
+    # A service that asks too early takes the standby for away, and answers from the primary for a while.
+    wait_until(lambda: stand_of(standby, url) == 56)
+    with running(url, read_database_url=standby.url(str(sa.make_url(url).database))) as service:
         yield service
         replay(standby, "resume")
     backend.drop(url)
@@ -47,13 +47,16 @@ def replay(standby: Server, what: str) -> None:
         connection.execute(f"SELECT pg_wal_replay_{what}()".encode())
 
 
-def stand_of(standby: Server, service: Service) -> int:
-    name = str(sa.make_url(service.url).database)
+def stand_of(standby: Server, url: str) -> int:
+    """The revision that the standby has reached, -1 while it lacks the database."""
+    name = str(sa.make_url(url).database)
     address = standby.address.set(drivername="postgresql", database=name).render_as_string()
-    with psycopg.connect(address) as connection:
-        found = connection.execute("SELECT seq FROM feed").fetchone()
-    assert found
-    return int(found[0])
+    try:
+        with psycopg.connect(address) as connection:
+            found = connection.execute("SELECT seq FROM feed").fetchone()
+    except (psycopg.OperationalError, psycopg.errors.UndefinedTable):
+        return -1
+    return int(found[0]) if found else -1
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 20) -> None:
@@ -118,7 +121,7 @@ def test_a_standby_that_is_away_is_missed_by_nobody(pair: Service, servers: tupl
             assert (answer.status_code, revision_of(answer)) == (200, 57)
     finally:
         standby.resume()
-    wait_until(lambda: stand_of(standby, pair) == 57)
+    wait_until(lambda: stand_of(standby, pair.url) == 57)
     replay(standby, "pause")
     with pair.holder(pair.key("admin")) as admin:
         admin.patch("/sections/1", json={"title": "別の題"}, headers=ANY)
