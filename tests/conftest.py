@@ -5,6 +5,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,16 +153,32 @@ def read(library: Service) -> httpx.Client:
 
 
 @pytest.fixture(scope="session")
-def spare(backend: Backend) -> Iterator[list[tuple[ExitStack, Service]]]:
+def closing(backend: Backend) -> Iterator[Callable[[ExitStack], None]]:
+    """Closes while other tests go on: a server looks ten times a second whether it is to stop."""
+    with ThreadPoolExecutor(4) as pool:
+        asked: list[Future[None]] = []
+        yield lambda stack: asked.append(pool.submit(stack.close))
+        for future in asked:
+            future.result()
+
+
+@pytest.fixture(scope="session")
+def spare(
+    backend: Backend, closing: Callable[[ExitStack], None]
+) -> Iterator[list[tuple[ExitStack, Service]]]:
     """At most one service with an untouched copy of the seed, left over by a test that wrote nothing."""
     kept: list[tuple[ExitStack, Service]] = []
     yield kept
     for stack, _ in kept:
-        stack.close()
+        closing(stack)
 
 
 @pytest.fixture
-def town(backend: Backend, spare: list[tuple[ExitStack, Service]]) -> Iterator[Service]:
+def town(
+    backend: Backend,
+    spare: list[tuple[ExitStack, Service]],
+    closing: Callable[[ExitStack], None],
+) -> Iterator[Service]:
     """A service with a copy of the seed of its own, for tests that write."""
     if spare:
         stack, service = spare.pop()
@@ -177,7 +194,7 @@ def town(backend: Backend, spare: list[tuple[ExitStack, Service]]) -> Iterator[S
             session.execute(sa.delete(API_KEY))
         spare.append((stack, service))
     else:
-        stack.close()
+        closing(stack)
 
 
 @pytest.fixture(scope="module")
