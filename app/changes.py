@@ -8,7 +8,7 @@ lock on that row lasts until the commit is visible, so nobody can see n + 1 befo
 rolled back is taken again, so there are no gaps. (A database sequence gives neither.)
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -22,6 +22,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session as AnySession
 from sqlmodel import Session
 
+from app.kit.bulk import among, fresh_ids, insert
 from app.kit.database import Database, Reading, Turn, busy
 from app.kit.errors import Forbidden
 from app.kit.watch import CHANNEL
@@ -202,7 +203,7 @@ def remove(session: Session, model: type[Row], ids: Sequence[int]) -> None:
                 child.model,
                 session.scalars(sa.select(child.table.c.id).where(column.in_(chunk))).all(),
             )
-        _log(session, entity, "delete", chunk)
+        _log(session, entity, "delete", _records(session, entity, chunk))
         session.execute(sa.delete(entity.table).where(entity.table.c.id.in_(chunk)))
 
 
@@ -249,42 +250,52 @@ def _known(
 ) -> dict[tuple[Any, ...], dict[str, Any]]:
     """The rows that are there already, by what names them."""
     wanted = [tuple(row[name] for name in names) for row in rows]
-    there = sa.select(entity.table).where(sa.tuple_(*(entity.table.c[name] for name in names)).in_(wanted))
-    return {tuple(row[name] for name in names): dict(row) for row in session.execute(there).mappings()}
+    there = sa.select(entity.table).where(among(session, [entity.table.c[name] for name in names], wanted))
+    return {tuple(row[name] for name in names): row for row in _rows(session, there)}
 
 
 def _insert(session: Session, entity: Entity, rows: Sequence[dict[str, Any]]) -> list[int]:
     if not rows:
         return []
     time = now()
-    # Told apart by their keys and not by their order, which would cost SQLite a statement for each row.
-    key = [entity.table.c[name] for name in entity.natural_key]
-    made = session.execute(
-        sa.insert(entity.table).returning(entity.table.c.id, *key),
-        [{"version": 1, "created_at": time, "updated_at": time, **row} for row in rows],
-        execution_options={"insertmanyvalues_page_size": 100},  # psycopg reads a long statement slowly
-    )
-    id_of = {tuple(its_key): id for id, *its_key in made}
-    ids = [id_of[tuple(row[name] for name in entity.natural_key)] for row in rows]
-    if "version" not in rows[0]:
-        _outlive(session, entity, ids)
-    _log(session, entity, "create", ids)
+    ids = fresh_ids(session, entity.table, len(rows))
+    made = [
+        {"version": 1, "created_at": time, "updated_at": time, **row, "id": id}
+        for id, row in zip(ids, rows, strict=True)
+    ]
+    insert(session, entity.table, made)
+    records = _records(session, entity, ids)
+    if "version" not in rows[0] and _outlive(session, entity, records):
+        records = _records(session, entity, ids)
+    _log(session, entity, "create", records)
     return ids
 
 
-def _outlive(session: Session, entity: Entity, ids: Sequence[int]) -> None:
+def _outlive(session: Session, entity: Entity, records: Sequence[dict[str, Any]]) -> bool:
     """A key that was removed and is made again counts on from its last version: a version never means two things."""
-    keys = entity.record.with_only_columns(entity.record.selected_columns["_key"], entity.table.c.id)
-    key_of = dict(session.execute(keys.where(entity.table.c.id.in_(ids))).all())
+    id_of = {record["_key"]: record["id"] for record in records}
     graves = session.execute(
         sa.select(CHANGE.c.key, sa.func.max(CHANGE.c.version))
-        .where(CHANGE.c.op == "delete", CHANGE.c.entity == entity.name, CHANGE.c.key.in_(key_of))
+        .where(CHANGE.c.op == "delete", CHANGE.c.entity == entity.name)
+        .where(among(session, [CHANGE.c.key], [(key,) for key in id_of]))
         .group_by(CHANGE.c.key)
-    )
-    for key, last in graves.all():
-        session.execute(
-            sa.update(entity.table).where(entity.table.c.id == key_of[key]).values(version=last + 1)
-        )
+    ).all()
+    for key, last in graves:
+        this = entity.table.c.id == id_of[key]
+        session.execute(sa.update(entity.table).where(this).values(version=last + 1))
+    return bool(graves)
+
+
+def _records(session: Session, entity: Entity, ids: Sequence[int]) -> list[dict[str, Any]]:
+    """The rows as the feed tells them, each with its key."""
+    these = among(session, [entity.table.c.id], [(id,) for id in ids])
+    return _rows(session, entity.record.where(these).order_by(entity.table.c.id))
+
+
+def _rows(session: Session, query: sa.Select[Any]) -> list[dict[str, Any]]:
+    found = session.execute(query)
+    names = list(found.keys())
+    return [dict(zip(names, row, strict=True)) for row in found]
 
 
 def _update(session: Session, entity: Entity, rows: Sequence[dict[str, Any]]) -> None:
@@ -300,22 +311,18 @@ def _update(session: Session, entity: Entity, rows: Sequence[dict[str, Any]]) ->
             for row in rows
         ],
     )
-    _log(session, entity, "update", [row["id"] for row in rows])
+    _log(session, entity, "update", _records(session, entity, [row["id"] for row in rows]))
 
 
 # ---------------------------------------------------------------------------------------------------------
 # The log
 
 
-def _log(session: Session, entity: Entity, op: str, ids: Sequence[int]) -> None:
+def _log(session: Session, entity: Entity, op: str, records: Iterable[dict[str, Any]]) -> None:
     """Note what these rows are now. The notes get their numbers when the transaction commits."""
     at = now()
     notes = session.info.setdefault("changes", [])
-    records = session.execute(
-        entity.record.where(entity.table.c.id.in_(ids)).order_by(entity.table.c.id)
-    ).mappings()
-    for record in records:
-        data = dict(record)
+    for data in records:
         notes.append(
             {
                 "entity": entity.name,
@@ -344,7 +351,7 @@ def _number(session: AnySession) -> None:
     last = session.info["revision"] = session.execute(taken).scalar_one()
     for seq, note in enumerate(notes, last - len(notes) + 1):
         note["seq"] = seq
-    session.execute(sa.insert(CHANGE), notes)
+    insert(session, CHANGE, notes)
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.select(sa.func.pg_notify(CHANNEL, str(last))))
 

@@ -1,0 +1,75 @@
+"""Many rows in few statements, whose text does not depend on how many there are: each is compiled once."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import closing
+from operator import itemgetter
+from typing import Any, cast
+
+import orjson
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+FEW = 50  # rows for which an INSERT costs less than what COPY needs to begin
+
+
+def among(
+    session: Session, columns: Sequence[sa.ColumnElement[Any]], keys: Collection[Sequence[Any]]
+) -> sa.ColumnElement[bool]:
+    """Whether these columns together are one of the keys."""
+    if session.get_bind().dialect.name == "sqlite":
+        each = sa.func.json_each(orjson.dumps([*keys]).decode()).table_valued("value").c.value
+        wanted = sa.select(*(sa.func.json_extract(each, f"$[{n}]") for n in range(len(columns))))
+        return sa.tuple_(*columns).in_(wanted)
+
+    def listed(n: int, values: Iterable[Any]) -> sa.BindParameter[Any]:
+        return sa.bindparam(None, list(values), sa.ARRAY(columns[n].type))
+
+    # The first column by itself, for the index: by the keys alone the planner may read the whole table.
+    first = columns[0] == sa.any_(listed(0, {key[0] for key in keys}))
+    if len(columns) == 1:
+        return first
+    names = [f"n{n}" for n in range(len(columns))]
+    lists = [listed(n, (key[n] for key in keys)) for n in range(len(columns))]
+    wanted = sa.select(sa.func.unnest(*lists).table_valued(*names).render_derived())
+    return first & sa.tuple_(*columns).in_(wanted)
+
+
+def fresh_ids(session: Session, table: sa.Table, number: int) -> list[int]:
+    """Ids that no row has had. On SQLite, the transaction that writes is alone."""
+    if session.get_bind().dialect.name == "sqlite":
+        reached = sa.text("SELECT seq FROM sqlite_sequence WHERE name = :name")
+        first = (session.scalar(reached, {"name": table.name}) or 0) + 1
+        return list(range(first, first + number))
+    following = sa.func.nextval(sa.func.pg_get_serial_sequence(table.name, "id"))
+    series = sa.func.generate_series(1, number).table_valued("n")
+    return list(session.scalars(sa.select(following).select_from(series)))
+
+
+def insert(session: Session, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows that all name the same columns."""
+    if len(rows) <= FEW:
+        session.execute(sa.insert(table), rows)
+        return
+    dialect = session.get_bind().dialect
+    names = list(rows[0])
+    writers = [table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names]
+    columns = [
+        list(map(write, values)) if write else values
+        for write, values in zip(writers, zip(*map(itemgetter(*names), rows), strict=True), strict=True)
+    ]
+    prepare = dialect.identifier_preparer
+    into = f"{prepare.format_table(table)} ({', '.join(map(prepare.quote, names))})"
+    if dialect.name == "sqlite":
+        marks = ", ".join("?" * len(names))
+        statement = f"INSERT INTO {into} VALUES ({marks})"  # noqa: S608 (names of ours, quoted)
+        session.connection().exec_driver_sql(statement, list(zip(*columns, strict=True)))
+        return
+    statement = f"COPY {into} FROM STDIN"
+    with closing(cast(psycopg.Cursor[Any], session.connection().connection.cursor())) as cursor:
+        try:
+            with cursor.copy(statement.encode()) as copy:
+                for values in zip(*columns, strict=True):
+                    copy.write_row(values)
+        except psycopg.IntegrityError as error:
+            raise sa.exc.IntegrityError(statement, None, error) from error
