@@ -1,9 +1,5 @@
 """Many at once: nothing lost, nothing twice, no gap, and no fault."""
 
-import os
-import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +15,7 @@ import sqlalchemy as sa
 
 from app.models import CHANGE, FEED, now
 from tests.conftest import FUJIMI, Backend, Service, opened, running
+from tests.processes import serving
 from tests.test_changes import assert_that_log_and_tables_agree, write_at_random
 
 PLAN = "fujimi-yumetsunagu"
@@ -35,26 +32,8 @@ def address_of(service: Service) -> str:
 @pytest.fixture
 def another(town: Service) -> Iterator[str]:
     """A second process that serves the same database."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {"SHINCHOKU_DATABASE_URL": address_of(town), "SHINCHOKU_LOG_LEVEL": "error"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app.cli", "serve", "--port", str(port)], env={**os.environ, **environment}
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        while True:
-            assert process.poll() is None
-            try:
-                httpx.get(f"{url}/livez")
-                break
-            except httpx.ConnectError:
-                time.sleep(0.05)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(30)
+    with serving(address_of(town), log_level="error") as served:
+        yield str(served.client.base_url)
 
 
 def all_at_once(service: Service, job: Callable[[int, httpx.Client], T], *others: str) -> list[T]:

@@ -1,9 +1,6 @@
 """A mirror is a faithful copy: whatever happens to it or to its source, it comes back to being equal, by itself."""
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +15,13 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from app.cli import beside
+from app.cli import beside, main
 from app.documents.importing import Told, import_document
 from app.kit import migrations
 from app.mirror import Collision, Diverged, Mirror, Source, Unanswered
 from app.models import FEED, PLAN, SOURCE
 from tests.conftest import FUJIMI, KAWAGOE, SEED, Backend, Service, opened, running
+from tests.processes import Process
 from tests.test_changes import write_at_random
 
 SLUG = "fujimi-yumetsunagu"
@@ -420,19 +418,12 @@ def test_a_source_that_always_begins_anew_is_not_asked_without_end(prefecture: S
 
 
 @contextmanager
-def mirroring(target: str, source: str, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    with log.open("ab") as written:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "mirror", source],
-            env={**os.environ, "SHINCHOKU_DATABASE_URL": target},
-            stdout=written,
-            stderr=written,
-        )
+def mirroring(target: str, source: str, log: Path) -> Iterator[Process]:
+    process = Process(main, ["mirror", source], output=log, database_url=target)
     try:
         yield process
     finally:
         process.kill()
-        process.wait()
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 20) -> None:

@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import subprocess
-import sys
 import threading
 import time
 from random import Random
@@ -13,11 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from app.changes import save
-from app.kit.settings import ROOT
 from app.models import CHANGE, FEED, Plan
 from tests.conftest import FUJIMI, Backend, opened
-from tests.processes import environment, serving
+from tests.processes import Process, serving
 from tests.promises.conftest import Prove, scale
+from tests.promises.writer import write
 
 NUMBER, PROMISE = 4, "no change is ever lost"
 WRITERS, COPIES = scale(3, 6), scale(2, 3)
@@ -72,10 +70,8 @@ def run(url: str, commits: int, chance: Random, *planted: str) -> tuple[int, int
         copies = [Copy(source.client.base_url) for _ in range(COPIES)]
         names = iter(range(10_000))
 
-        def begin() -> "subprocess.Popen[bytes]":
-            name = f"{chance.random()} {next(names)}"
-            command = [sys.executable, "-m", "tests.promises.writer", url, name, *planted]
-            return subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
+        def begin() -> Process:
+            return Process(write, url, f"{chance.random()} {next(names)}", planted)
 
         writers = [begin() for _ in range(WRITERS)]
         for copy in copies:
@@ -90,12 +86,10 @@ def run(url: str, commits: int, chance: Random, *planted: str) -> tuple[int, int
                     last_kill = time.monotonic()
                     one = chance.randrange(WRITERS)
                     writers[one].kill()
-                    writers[one].wait()
                     writers[one] = begin()
         finally:
             for writer in writers:
                 writer.kill()
-                writer.wait()
         for copy in copies:
             copy.ended.set()
             copy.join(120)
@@ -151,7 +145,7 @@ def test_numbers_from_a_sequence_would_be_noticed(backend: Backend, source: str,
     with opened(source) as database, database.writing() as session:
         session.execute(sa.text("CREATE SEQUENCE planted"))
         session.execute(sa.text("SELECT setval('planted', (SELECT seq FROM feed))"))
-    done, missed, diverged = run(source, scale(400, 3_000), Random(1), "planted")
+    done, missed, diverged = run(source, scale(200, 2_000), Random(1), "planted")
     assert missed > 0
     proved(
         f"planted fault, numbers from a sequence: {missed:,} missed and {diverged} diverged in {done:,} commits"

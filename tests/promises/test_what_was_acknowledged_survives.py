@@ -55,7 +55,7 @@ def kill_the_service(url: str, key: str, _: object) -> tuple[int, float]:
             writers.ended.set()
         acknowledged |= writers.acknowledged
         start = time.monotonic()
-        with serving(url, log_level="error") as served:
+        with serving(url, fresh=True, log_level="error") as served:
             ready_within(served.client, 30)
             slowest = max(slowest, time.monotonic() - start)
         assert acknowledged <= ids_in(url)

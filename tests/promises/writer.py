@@ -1,9 +1,8 @@
-"""A process that writes to a database until it is ended: transactions over several rows, as fast as they go.
+"""What a process does that writes until it is ended: transactions over several rows, as fast as they go.
 
-`python -m tests.promises.writer URL NAME [planted]`. Planted is a fault: numbers from a sequence, as feeds often have.
+Planted is a fault: numbers from a sequence, as feeds often have.
 """
 
-import sys
 import time
 from collections.abc import Sequence
 from random import Random
@@ -30,7 +29,7 @@ def plant_a_sequence() -> None:
             note["seq"] = session.scalar(sa.text("SELECT nextval('planted')"))
         if notes:
             session.execute(sa.insert(CHANGE), notes)
-            time.sleep(Random().random() * 0.005)
+            time.sleep(Random().random() * 0.02)
             last = {"last": notes[-1]["seq"]}
             session.execute(sa.text("UPDATE feed SET seq = greatest(seq, :last)"), last)
             session.execute(sa.text(f"SELECT pg_notify('{CHANNEL}', '0')"))
@@ -57,7 +56,3 @@ def write(url: str, name: str, planted: Sequence[str]) -> None:
                 remove(session, Measure, measures[:1])
             if chance.random() < 0.05:
                 session.rollback()  # it was not to be
-
-
-if __name__ == "__main__":
-    write(sys.argv[1], sys.argv[2], sys.argv[3:])
