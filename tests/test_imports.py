@@ -306,6 +306,164 @@ def test_the_same_measure_on_two_sheets_is_asked_about(admin: httpx.Client):
 
 
 # ---------------------------------------------------------------------------------------------------------
+# The table as printed
+
+
+def shown(answer: httpx.Response) -> list[dict[str, Any]]:
+    told = answer.json()
+    found: list[dict[str, Any]] = (told.get("report") or told)["table"]
+    return found
+
+
+def lines_of(answer: httpx.Response) -> list[int]:
+    [sheet] = shown(answer)
+    return [line["line"] for line in sheet["lines"]]
+
+
+def measures(count: int) -> list[list[str]]:
+    return [[f"1-{n}", f"施策{n}", "", "実施", "A", ""] for n in range(1, count + 1)]
+
+
+def test_a_preview_shows_the_table_as_printed_and_what_each_line_was_taken_for(admin: httpx.Client):
+    header = ["担当課", "番号", "事業名", "H29実績", "評価", "予算額"]
+    table = [
+        header,
+        ["こども課", "1-1", "学習支援", "42回\u3000実施", "A", "100"],
+        ["", "", "", "続き", "B", ""],
+        ["", "1-1", "学習支援（再掲）", "", "", ""],
+        ["小計", "", "", "", "2", ""],
+        ["※ 注"],
+    ]
+    done = report(post(admin, text(*table), preview=200, dry_run=True, **NEW))
+    columns = ["department", "path", "title", "implementation", "rating", "extra"]
+    assert done["table"] == [
+        {
+            "sheet": None,
+            "columns": [
+                {
+                    "column": place,
+                    "header": header[place - 1],
+                    "field": field,
+                    "fiscal_year": 2017 if field in ("implementation", "rating") else None,
+                }
+                for place, field in enumerate(columns, 1)
+            ],
+            "lines": [
+                {"line": 1, "kind": "title", "code": None, "cells": [TITLE]},
+                {"line": 2, "kind": "header", "code": None, "cells": header},
+                {"line": 3, "kind": "measure", "code": "1-1", "cells": table[1]},
+                {"line": 4, "kind": "measure", "code": "1-1", "cells": ["", "", "", "続き", "B"]},
+                {"line": 5, "kind": "repeat", "code": "1-1", "cells": ["", "1-1", "学習支援（再掲）"]},
+                {"line": 6, "kind": "total", "code": None, "cells": ["小計", "", "", "", "2"]},
+                {"line": 7, "kind": "note", "code": None, "cells": ["※ 注"]},
+            ],
+            "left_out": 0,
+        }
+    ]
+    assert "table" not in report(post(admin, text(*table), dry_run=True, **NEW))
+    kept = report(post(admin, text(*table), preview=1, **NEW))
+    assert "table" not in admin.get(f"/documents/{kept['document']}").json()["report"]
+
+
+def test_headings_and_legends_are_told_apart_from_measures(admin: httpx.Client):
+    above = [["（平成29年度）"], ["【評価の区分】 ◎：達成 ○：おおむね達成"], HEAD, ["第1章 子育て"]]
+    done = report(post(admin, text(*above, ["1", *ROW[1:4], "◎", ""]), preview=200, **NEW))
+    kinds = [(line["kind"], line["code"]) for line in done["table"][0]["lines"]]
+    told = ["title", "subtitle", "legend", "header", "heading"]
+    assert kinds == [*((kind, None) for kind in told), ("measure", "1")]
+
+
+def test_a_preview_is_the_header_the_first_lines_and_those_that_are_spoken_of(admin: httpx.Client):
+    table = measures(100)
+    table[50][0] = table[80][0] = table[90][0] = "x"
+    table[70] = ["小計", "", "", "", "", ""]
+    answer = post(admin, text(HEAD, *table), preview=2, **NEW)
+    assert [error["line"] for error in errors(answer)] == [53, 83, 93]
+    assert lines_of(answer) == [1, 2, 53, 83]
+    assert shown(answer)[0]["left_out"] == 98
+    assert lines_of(post(admin, text(HEAD, *table), preview=1, **NEW)) == [1, 2, 53]
+    assert lines_of(post(admin, text(HEAD, *table), preview=4, **NEW)) == [1, 2, 3, 4, 53, 73, 83, 93]
+
+
+def test_a_line_that_does_not_fit_what_is_on_record_is_shown_as_well(admin: httpx.Client):
+    table = measures(60)
+    post(admin, text(HEAD, *table), **NEW)
+    table[40][1] = "別の名称"
+    renamed = post(admin, text(HEAD, *table), preview=5, plan="new")
+    assert [(error["line"], error["column"]) for error in errors(renamed)] == [(43, 2)]
+    assert lines_of(renamed) == [1, 2, 3, 4, 5, 43]
+    assert admin.patch("/plans/new", json={"ratings_closed": True}, headers={"If-Match": "*"}).is_success
+    table[40][1], table[50][4] = "施策41", "Z"
+    unknown = post(admin, text(HEAD, *table), preview=5, plan="new")
+    assert [(error["line"], error["column"]) for error in errors(unknown)] == [(53, 5)]
+    assert lines_of(unknown) == [1, 2, 3, 4, 5, 53]
+
+
+def workbook(**sheets: list[list[str]]) -> bytes:
+    made = openpyxl.Workbook()
+    made.remove(made.active)
+    for name, table in sheets.items():
+        sheet = made.create_sheet(name)
+        for row in table:
+            sheet.append(row)
+    out = io.BytesIO()
+    made.save(out)
+    return out.getvalue()
+
+
+def test_each_sheet_that_was_read_is_shown_by_itself(admin: httpx.Client):
+    second = ["番号", "事業名", "H29実績", "評価", "課題"]
+    good = workbook(集計=[["評価", "件数"]], 一=[HEAD, ROW], 二=[second, ["2-1", "食堂", "3か所", "B", ""]])
+    done = report(post(admin, good, "book.xlsx", preview=200, **NEW | {"plan": PLAN}))
+    assert [(sheet["sheet"], len(sheet["columns"])) for sheet in done["table"]] == [("一", 6), ("二", 5)]
+    renamed = workbook(一=[HEAD, ROW], 二=[second, ["2-1", "大食堂", "3か所", "B", ""]])
+    [error] = errors(post(admin, renamed, "book.xlsx", preview=200, plan=PLAN))
+    assert (error["sheet"], error["line"], error["column"]) == ("二", 2, 2)
+
+
+def test_a_measure_without_a_number_is_shown_under_the_code_that_it_has_on_record(admin: httpx.Client):
+    def codes(*titles: str, rating: str = "A") -> list[str | None]:
+        table = [["事業名", "H29実績", "評価"], *([title, "実施", rating] for title in titles)]
+        answer = post(admin, text(*table), numbering="order", preview=9, **NEW)
+        return [line["code"] for line in shown(answer)[0]["lines"][2:]]
+
+    assert codes("学習支援", "食堂") == ["1", "2"]
+    assert codes("居場所", "食堂", "学習支援") == ["3", "2", "1"]
+    assert codes("学習支援", "食堂", rating="a,b") == [None, None]  # refused before that is looked up
+
+
+def test_where_no_header_was_found_all_is_shown_and_every_column_is_open(admin: httpx.Client):
+    answer = post(
+        admin, workbook(一=[["通し", "なにを"], ["1", "文化祭"]], 二=[["a"]]), "b.xlsx", preview=9, **NEW
+    )
+    assert errors(answer)
+    first, second = shown(answer)
+    open_ = [{"column": place, "header": "", "field": None, "fiscal_year": None} for place in (1, 2)]
+    assert (first["columns"], [line["cells"][0] for line in first["lines"]]) == (open_, ["通し", "1"])
+    assert (second["sheet"], second["left_out"]) == ("二", 0)
+
+
+def test_our_own_table_is_shown_without_columns_to_correct(admin: httpx.Client):
+    content = b"plan,code,title\nfujimi-yumetsunagu,1-1-1,a\n"
+    [sheet] = report(post(admin, content, "m.csv", preview=9, dry_run=True))["table"]
+    assert (sheet["columns"], [line["kind"] for line in sheet["lines"]]) == ([], ["header", None])
+    assert shown(post(admin, b'[{"plan": "new"}]', "m.json", preview=9)) == []
+
+
+def test_a_preview_has_its_bounds(admin: httpx.Client):
+    for wrong in ("201", "-1", "x", "1.0", ""):
+        assert errors(post(admin, text(HEAD, ROW), preview=wrong, **NEW))[0]["parameter"] == "preview"
+    table = [["番号", "事業名", "H29実績", "評価", *(f"列{n}" for n in range(300))]]
+    table += [[*row[:2], "実" * 201, "A", *(["他" * 200] * 300)] for row in measures(210)]
+    answer = post(admin, text(*table), preview=200, dry_run=True, **NEW)
+    [sheet] = shown(answer)
+    assert len(sheet["lines"][2]["cells"]) == len(sheet["columns"]) == 200
+    assert sheet["lines"][2]["cells"][2] == "実" * 199 + "…"
+    assert len(sheet["lines"]) + sheet["left_out"] == 212
+    assert len(answer.text) < 1_200_000
+
+
+# ---------------------------------------------------------------------------------------------------------
 # Rows in our own words
 
 
@@ -479,6 +637,20 @@ def test_a_hostile_file_is_refused_at_no_cost(name: str, door: Service):
         assert b"root:" not in answer.content
         assert door.state().seq == revision
     assert used < 1.5  # of the service and this test; the child's time is its own
+    assert grown < 60_000_000
+
+
+def test_of_a_hundred_thousand_lines_only_what_is_shown_is_kept(hall: Service):
+    """A header that nobody knows: it is recognised nowhere, and looked for near the top only."""
+    content = "番\tこと\n".encode() + b"".join(b"%d\t%s\n" % (n, b"x" * 90) for n in range(100_000))
+    with hall.holder(hall.key("admin")) as client:
+        before, used = memory(), time.process_time()
+        answer = post(client, content, "long.tsv", preview=200, **NEW)
+        used, grown = time.process_time() - used, memory() - before
+    [sheet] = shown(answer)
+    assert (len(sheet["lines"]), sheet["left_out"]) == (200, 99_801)
+    assert len(answer.content) < 50_000
+    assert used < 1.5
     assert grown < 60_000_000
 
 

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import IO, Any
 import orjson
 
 from app.documents import records
+from app.documents.previewing import Place, preview
 from app.documents.reading import Problem, Records, Sheet, Unreadable, kind_of, read_file
 from app.documents.recognising import Asked, Recognised, recognise
 
@@ -51,13 +52,23 @@ class Understood:
 
 @contextmanager
 def understood(
-    file: IO[bytes], name: str, encoding: str | None, asked: Mapping[str, Any]
+    file: IO[bytes],
+    name: str,
+    encoding: str | None,
+    asked: Mapping[str, Any],
+    lines: int = 0,
+    places: Sequence[Place] = (),
 ) -> Iterator[Understood]:
-    """The document in the file, read and recognised by a child. Whatever ends the child is the file's fault."""
+    """The document in the file, read and recognised by a child. Whatever ends the child is the file's fault.
+
+    With `lines` the head has a `table`: of each sheet so many lines as printed, and as many that are spoken of or
+    stand at these places.
+    """
     kind_of(name)  # what cannot be read at all needs no child
     file.seek(0)
     with tempfile.TemporaryFile() as out:
-        request = orjson.dumps({"name": name, "encoding": encoding, "asked": asked}).decode()
+        told = {"name": name, "encoding": encoding, "asked": asked, "lines": lines, "places": places[:lines]}
+        request = orjson.dumps(told).decode()
         try:
             ended = subprocess.run(  # noqa: S603  (nothing of the request is run: it is read as JSON)
                 [sys.executable, "-m", "app.documents.apart", request],
@@ -108,11 +119,19 @@ def _main() -> None:
     try:
         source = read_file(content, request["name"], request["encoding"])
         del content
-        if not isinstance(source, Records) and len(source) == 1 and (ours := records.in_our_words(source[0])):
+        sheets = [] if isinstance(source, Records) else source
+        if len(sheets) == 1 and (ours := records.in_our_words(sheets[0])):
             source = ours
-        head, rows = (
-            _of_records(source) if isinstance(source, Records) else _of_tables(source, request["asked"])
-        )
+        found = None
+        if isinstance(source, Records):
+            head, rows = _of_records(source)
+        else:
+            asked = request["asked"]
+            found = recognise(sheets, Asked(**asked | {"sheets": tuple(asked["sheets"])}))
+            head, rows = _of_tables(sheets, found)
+        if request["lines"]:
+            said = [(each["sheet"], each["line"]) for each in (*head["problems"], *head["warnings"])]
+            head["table"] = preview(sheets, found, request["lines"], [*request["places"], *said])
     except Unreadable as unreadable:
         head["problems"] = [asdict(unreadable.problem)]
     out = sys.stdout.buffer
@@ -123,13 +142,12 @@ def _main() -> None:
 
 
 def _of_tables(
-    sheets: list[Sheet], asked: dict[str, Any]
+    sheets: list[Sheet], found: Recognised
 ) -> tuple[dict[str, Any], Iterator[list[dict[str, Any]]]]:
-    found = recognise(sheets, Asked(**asked | {"sheets": tuple(asked.get("sheets") or ())}))
-    codes: dict[str, int] = {}
+    codes: dict[str, dict[str, Any]] = {}
     for evaluation in found.evaluations:
         if evaluation.rating is not None:
-            codes.setdefault(evaluation.rating, evaluation.line)
+            codes.setdefault(evaluation.rating, {"line": evaluation.line, "sheet": evaluation.sheet})
     head = {
         "kind": "table",
         "encoding": sheets[0].encoding,
@@ -154,6 +172,7 @@ def _of_tables(
                 "measures": [
                     {
                         "line": measure.line,
+                        "sheet": measure.sheet,
                         "code": measure.code,
                         "section": measure.section_code,
                         "title": measure.title,
@@ -200,7 +219,7 @@ def _of_records(source: Records) -> tuple[dict[str, Any], Iterator[list[dict[str
         years.add(row["fiscal_year"])
         its = part(row["plan"])
         if row.get("rating") is not None:
-            its["ratings"].setdefault(row["rating"], row["line"])
+            its["ratings"].setdefault(row["rating"], {"line": row["line"]})
         its["named"].setdefault(row["code"], {"title": row.pop("title"), "section": row.pop("section")})
         row.pop("title", None)
         row.pop("section", None)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Annotated, Any, Literal
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from app.access import Writer
 from app.changes import Saved, hold, save
 from app.documents import apart
 from app.documents.apart import Understood
+from app.documents.previewing import recode, shows
 from app.documents.reading import MEDIA_TYPES, Unreadable, kind_of
 from app.documents.reading import Problem as Unclear
 from app.documents.vocabulary import FIELDS, plain
@@ -190,10 +191,16 @@ class Refused(Invalid):
         super().__init__(*findings)
         self.findings = findings  # all of them: they are to be corrected in one go
         if head:
-            # What was understood all the same, so that it can be corrected.
-            understood = {name: head[name] for name in ("title", "subtitle", "fiscal_years", "mapping")}
-            warnings = [_warning(Unclear(**each)) for each in head["warnings"]]
-            self.members["report"] = understood | {"warnings": warnings}
+            self.tell(head)
+
+    def tell(self, head: dict[str, Any]) -> None:
+        """What was understood all the same, so that it can be corrected."""
+        if head["counted"]:  # what they will be called is not known yet
+            recode(head.get("table", ()), {})
+        names = ("title", "subtitle", "fiscal_years", "mapping", "table")
+        told = {name: head[name] for name in names if name in head}
+        warnings = [_warning(Unclear(**each)) for each in head["warnings"]]
+        self.members["report"] = told | {"warnings": warnings}
 
 
 def _warning(unclear: Unclear) -> dict[str, Any]:
@@ -205,15 +212,32 @@ def _warning(unclear: Unclear) -> dict[str, Any]:
 
 
 @contextmanager
-def understood(file: IO[bytes], name: str, told: Told) -> Iterator[Understood]:
+def understood(file: IO[bytes], name: str, told: Told, lines: int = 0) -> Iterator[Understood]:
     """What the file says; refused with all that was not understood. No transaction should be open meanwhile."""
     try:
-        with apart.understood(file, name, told.encoding, told.asked()) as found:
+        with apart.understood(file, name, told.encoding, told.asked(), lines) as found:
             if found.problems:
                 raise Refused(found.problems, found.head if "mapping" in found.head else None)
             yield found
     except Unreadable as unreadable:
         raise Refused([unreadable.problem]) from None
+
+
+def explain(refused: Refused, found: Understood, file: IO[bytes], name: str, told: Told, lines: int) -> None:
+    """What does not fit what is on record was understood, too. Its lines are looked up where they are not shown."""
+    head = found.head
+    places = [
+        (each.sheet, each.line)
+        for each in refused.unclear
+        if each.line is not None and len(each.sheet or "") < 50  # the child is asked by its command line
+    ]
+    if lines and not all(shows(head["table"], place) for place in places):
+        with (
+            suppress(Unreadable),
+            apart.understood(file, name, told.encoding, told.asked(), lines, places) as more,
+        ):
+            head = more.head
+    refused.tell(head)
 
 
 def import_document(session: Session, content: bytes, name: str, told: Told) -> dict[str, Any]:
@@ -441,11 +465,11 @@ class _Import:
             allowed = "、".join(map(excerpt, known))
             raise Refused(
                 Unclear(
-                    used[code],
-                    None,
-                    code,
-                    f"評価 {excerpt(code)} はこの計画の評価区分にありません。使えるのは {allowed} です。",
-                    f"The plan's scale is closed and has no {excerpt(code)}; it has {allowed}.",
+                    text=code,
+                    column=self._column("rating"),
+                    ja=f"評価 {excerpt(code)} はこの計画の評価区分にありません。使えるのは {allowed} です。",
+                    en=f"The plan's scale is closed and has no {excerpt(code)}; it has {allowed}.",
+                    **used[code],
                 )
                 for code in new
             )
@@ -475,6 +499,7 @@ class _Import:
                 last += 1
                 code = str(last)
             self.codes[row["code"]] = row["code"] = code
+        recode(self.head.get("table", ()), self.codes)
 
     def _name_what_rows_name(self, measures: list[dict[str, Any]]) -> None:
         """A list of evaluations tells enough of its measures to make those that are missing."""
@@ -513,21 +538,24 @@ class _Import:
         self.renamed = [row["code"] for row in renamed]
         if renamed and self.told.on_rename != "update":
             raise Refused(
-                (
-                    Unclear(
-                        row["line"],
-                        None,
-                        excerpt(row["title"], 100),
-                        f"施策 {row['code']} の名称が「{self.before[row['code']]}」から「{row['title']}」に"
-                        "変わっています。名称変更であれば on_rename=update を指定してください。"
-                        "別の施策であれば、番号を確かめてください。",
-                        f"Measure {row['code']} was called {self.before[row['code']]!r} and is now {row['title']!r}. "
-                        "If it was renamed, tell on_rename=update; if it is another measure, check its number.",
-                    )
-                    for row in renamed
-                ),
-                self.head,
+                Unclear(
+                    row["line"],
+                    self._column("title"),
+                    excerpt(row["title"], 100),
+                    f"施策 {row['code']} の名称が「{self.before[row['code']]}」から「{row['title']}」に"
+                    "変わっています。名称変更であれば on_rename=update を指定してください。"
+                    "別の施策であれば、番号を確かめてください。",
+                    f"Measure {row['code']} was called {self.before[row['code']]!r} and is now {row['title']!r}. "
+                    "If it was renamed, tell on_rename=update; if it is another measure, check its number.",
+                    row.get("sheet"),
+                )
+                for row in renamed
             )
+
+    def _column(self, field: str) -> int | None:
+        """The one column that holds a field; None where there are several."""
+        columns = {mapped["column"] for mapped in self.head["mapping"] if mapped["field"] == field}
+        return columns.pop() if len(columns) == 1 else None
 
     def _save_sections(self) -> Saved:
         rows = [dict(row) for row in self.part["sections"]]
@@ -559,7 +587,7 @@ class _Import:
         sections = _ids(self.session, SECTION, self.plan)
         rows = []
         for told in measures:
-            row = {name: value for name, value in told.items() if name not in ("line", "section")}
+            row = {name: value for name, value in told.items() if name not in ("line", "sheet", "section")}
             self._check(
                 NewMeasure, {**told, "section": told.get("section") or "0", "title": told.get("title") or "-"}
             )
@@ -596,7 +624,8 @@ class _Import:
     def _check(self, shape: type[BaseModel], row: dict[str, Any]) -> None:
         try:
             shape.model_validate(
-                {"plan": self.slug} | {name: value for name, value in row.items() if name != "line"}
+                {"plan": self.slug}
+                | {name: value for name, value in row.items() if name not in ("line", "sheet")}
             )
         except ValidationError as error:
             raise self._refused(error, row.get("line") or 0) from None

@@ -108,6 +108,7 @@ class RecognisedEvaluation:
     next_plan: str | None
     department: str | None = None
     extra: dict[str, str] = field(default_factory=dict)
+    sheet: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,7 @@ class RecognisedMeasure:
     path: list[str]
     code: str
     title: str
+    sheet: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,9 @@ class Recognised:
     legend: dict[str, str] = field(default_factory=dict)
     sheets: list[str] = field(default_factory=list)
     counted: bool = False  # the codes are not from the document: measures were counted as they came
+    # Of each sheet that was read: the columns of its first header; what each line was taken for, and for which measure.
+    layouts: dict[str | None, list["Column"]] = field(default_factory=dict)
+    taken: dict[str | None, dict[int, tuple[str, str | None]]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -263,6 +268,8 @@ class _Document:
         self.first_texts: dict[str, list[list[str]]] = defaultdict(list)
         self.ordered: dict[tuple[str, str], str] = {}
         self.spans: Mapping[tuple[int, int], int] | None = None
+        self.layouts: dict[str | None, list[Column]] = {}
+        self.taken: dict[str | None, dict[int, tuple[str, str | None]]] = defaultdict(dict)
 
     def recognised(self) -> Recognised:
         def order(problem: Problem) -> tuple[str, int, int]:
@@ -286,6 +293,8 @@ class _Document:
             self.legend,
             self.sheets,
             bool(self.ordered),
+            self.layouts,
+            self.taken,
         )
 
     # ---- telling
@@ -306,6 +315,9 @@ class _Document:
     def warn(self, ja: str, en: str, row: Row | None = None, column: int | None = None) -> None:
         if len(self.warnings) < MOST_PROBLEMS:
             self.note(self.warnings, ja, en, row, column)
+
+    def take(self, row: Row, kind: str, code: str | None = None) -> None:
+        self.taken[self.sheet][row.line] = kind, code
 
     # ---- sheets
 
@@ -348,7 +360,7 @@ class _Document:
             en = f"; the file was read as {', '.join(encodings)}" if encodings else ""
             self.wrong(
                 f"表の見出し（{LISTED}など）が見つかりません{ja}。"
-                "見出しの行があるファイルを送るか、正しい文字コードを指定するか、"
+                "見出しの行があるファイルを送るか、正しい文字コードを encoding で指定するか、"
                 "mapping で列の見出しを教えてください。",
                 f"No table header ({LISTED} or the like) was found{en}. "
                 "Send a file that has its header row, name the right encoding, or tell the columns with mapping.",
@@ -416,17 +428,20 @@ class _Document:
             text = texts[0]
             lines += texts
             if place in legend.rows:
+                self.take(row, "legend")
                 continue
             in_brackets = SUBTITLE.fullmatch(text) is not None
             alone = len(texts) == 1
             if alone and HEADING.match(text) and label(text):
                 self.headings.append((_style(text), text))
+                self.take(row, "heading")
             elif (
                 alone
                 and self.subtitle is None
                 and (in_brackets or (self.title not in (None, text) and years_of(text)[0]))
             ):
                 self.subtitle = text
+                self.take(row, "subtitle")
                 if len(text) > LONGEST["title"]:
                     self.too_long(LONGEST["title"], row, column)
             elif (
@@ -437,6 +452,7 @@ class _Document:
                 and not NOTE.match(text)
             ):
                 self.title = " ".join(text.split("\n"))
+                self.take(row, "title")
                 if len(text) > LONGEST["title"]:
                     self.too_long(LONGEST["title"], row, column)
             elif not (alone and year_alone(text)) and self.sheet is None:
@@ -600,6 +616,8 @@ class _Document:
 
     def read_header(self, rows: list[Row], following: Sequence[Row]) -> Block:
         last = rows[-1]
+        for row in rows:
+            self.take(row, "header")
         self.header_cells = [cell for row in rows for cell in row.cells]
         width = max(max(_filled(row)) for row in rows)
         levels = [
@@ -654,6 +672,7 @@ class _Document:
         self.check_header(block, last)
         block.forget()
         self.map_columns(columns)
+        self.layouts.setdefault(self.sheet, columns)
         return block
 
     def spread(self, row: Row, below: Row | None) -> list[str]:
@@ -927,7 +946,9 @@ class _Document:
             legend = legends.read([[cell for cell in row.cells if cell.strip()] for row in block.rows])
             self.legend = {**self.legend, **{k: v for k, v in legend.codes.items() if k not in self.legend}}
             for place, row in enumerate(block.rows):
-                if place not in legend.rows:
+                if place in legend.rows:
+                    self.take(row, "legend")
+                else:
                     self.read_row(block, row, headings, above, entries)
         self.find_numbers(entries)
         self.check_ratings(entries)
@@ -956,9 +977,11 @@ class _Document:
             self.warn(
                 "合計などの行なので、施策としては読みませんでした。", "This is a total and no measure.", row
             )
+            self.take(row, "total")
             return
         if alone and NOTE.match(text) and not explicit:
             self.warn("注釈の行なので、施策としては読みませんでした。", "This is a note and no measure.", row)
+            self.take(row, "note")
             return
         if (
             alone
@@ -966,6 +989,7 @@ class _Document:
             and filled[0] in leading | {1}
             and self.read_heading(block, row, text, headings, above)
         ):
+            self.take(row, "heading")
             return
         surplus = next((column for column in filled if column > block.width), None)
         if surplus or len(row.cells) < block.width:
@@ -990,7 +1014,7 @@ class _Document:
         for column in block.of(*LONGEST):
             if len(row.cells[column.place - 1]) > LONGEST[column.field]:
                 self.too_long(LONGEST[column.field], row, column.place)
-        self.carry_down(block, row, above)
+        row = self.carry_down(block, row, above)
         title_column = block.of("title")
         if not title_column:
             return
@@ -1055,14 +1079,16 @@ class _Document:
         """Whether the row tells a number of its own."""
         return any(_cell(row, column.place).strip() for column in block.of("path", "code"))
 
-    def carry_down(self, block: Block, row: Row, above: dict[int, str]) -> None:
+    def carry_down(self, block: Block, row: Row, above: dict[int, str]) -> Row:
         """Blank cells in front mean the ones above, as far as nothing further out has changed."""
         before_title = [column.place for column in block.of("title")][:1]
         for column in block.of("department"):
             if [column.place] < before_title and not block.of("code"):
                 cell = _cell(row, column.place)
                 above[column.place] = cell if cell.strip() else above.get(column.place, "")
-                row.cells[column.place - 1] = above[column.place]
+                filled = list(row.cells)  # what is printed stays as it is
+                filled[column.place - 1] = above[column.place]
+                row = Row(row.line, filled)
         changed = False
         for column in block.of("section", "path", "fiscal_year"):
             cell = _cell(row, column.place)
@@ -1075,6 +1101,7 @@ class _Document:
                 above[column.place] = cell
             elif changed:
                 above[column.place] = ""
+        return row
 
     def read_heading(
         self, block: Block, row: Row, text: str, headings: list[tuple[str, str]], above: dict[int, str]
@@ -1141,6 +1168,7 @@ class _Document:
             and not any(entry.own or entry.block.of("code") for entry in entries)
         )
         if self.unnumbered:
+            self.sheet = entries[0].sheet
             self.ask_number(entries[0])  # once for all of them
         self.composed = relative or any(len(groups) > 1 for numbers, groups in under.items() if numbers)
 
@@ -1275,10 +1303,11 @@ class _Document:
                 )
             if known is None:
                 self.measures[found.code] = RecognisedMeasure(
-                    entry.row.line, found.section, found.path, found.code, title
+                    entry.row.line, found.section, found.path, found.code, title, entry.sheet
                 )
             label, name_of_section = self.sections.get(found.section, (found.label, found.title))
             self.sections[found.section] = (label, name_of_section or found.title)
+            self.take(entry.row, "measure", found.code)
             self.evaluate(entry, self.measures[found.code])
 
     def find_repeated(self, entry: Entry, code: str | None) -> None:
@@ -1298,6 +1327,7 @@ class _Document:
             f"This repeats measure {code} (再掲) and was not read again.",
             entry.row,
         )
+        self.take(entry.row, "repeat", code)
 
     def keeps(self, entry: Entry, code: str) -> bool:
         """Whether a row that says 再掲 is to be read: not when it says the same as the first, or nothing."""
@@ -1431,6 +1461,7 @@ class _Document:
                 next_plan=cells.get("next_plan"),
                 department=cells.get("department"),
                 extra=extra,
+                sheet=entry.sheet,
             )
         )
 

@@ -3,24 +3,26 @@
 import tempfile
 from contextlib import ExitStack
 from email.message import EmailMessage
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import sqlalchemy as sa
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from app.access import bearer, writer
 from app.changes import RevisionRead
-from app.documents.importing import Told, take_in, understood
+from app.documents.importing import Refused, Told, explain, take_in, understood
+from app.documents.previewing import MOST_CHARACTERS, MOST_COLUMNS, MOST_IN_A_CELL, MOST_LINES
 from app.documents.reading import MEDIA_TYPES
 from app.fiscal_years import FiscalYearParameter
 from app.kit.database import Reading, turn_of
 from app.kit.errors import Finding, Invalid, Say
 from app.kit.http import PUBLIC, answer, dumps, unless_known
 from app.kit.listing import Listing, PageQuery, page
+from app.kit.numbers import digits
 from app.kit.text import SOME_LINE
 from app.models import DOCUMENT, DOCUMENT_KEY, PLAN
 from app.shapes import Ending, Heading, InPlan, PlanSlug, RowId, page_of
@@ -144,6 +146,17 @@ class ImportQuery(Told):
     dry_run: Annotated[
         bool, Field(description="Answer the same report and change nothing (試し読み)", examples=[True])
     ] = False
+    preview: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=MOST_LINES,
+            description="Show the table as printed in the report: so many lines of each sheet, and as many again that "
+            f"have errors or warnings; 0 for none, at most {MOST_LINES} (表の表示)",
+            examples=[50],
+        ),
+        BeforeValidator(digits),
+    ] = 0
     name: (
         Annotated[
             str,
@@ -188,6 +201,43 @@ class MeasuresFound(BaseModel):
     renamed: Annotated[list[str], Field(description="Codes that now have another title (名称の変わった施策)")]
 
 
+class ColumnShown(BaseModel):
+    column: Annotated[int, Field(ge=1, description="Counted from 1 (列)")]
+    header: Annotated[str, Field(description="Its header as printed; empty where it has none (見出し)")]
+    field: Annotated[
+        str | None, Field(description="What it was understood as; null where that is open (項目)")
+    ]
+    fiscal_year: Annotated[
+        int | None, Field(description="The year of the evaluations that its cells belong to (年度)")
+    ]
+
+
+class LineShown(BaseModel):
+    line: Annotated[int, Field(ge=1, description="Line of the sheet, counted from 1 (行)")]
+    kind: Annotated[
+        Literal["title", "subtitle", "legend", "header", "heading", "measure", "repeat", "total", "note"]
+        | None,
+        Field(
+            description="What the line was taken for; null where it was not understood or not read (行の種類)"
+        ),
+    ]
+    code: Annotated[str | None, Field(description="Code of the measure that it is about (施策コード)")]
+    cells: Annotated[
+        list[str],
+        Field(
+            description=f"As printed, cut to {MOST_IN_A_CELL} characters, without blank ones at the end; at most "
+            f"{MOST_COLUMNS} (セル)"
+        ),
+    ]
+
+
+class SheetShown(BaseModel):
+    sheet: Annotated[str | None, Field(description="Its name; null where the file has no sheets (シート)")]
+    columns: Annotated[list[ColumnShown], Field(description="The columns of its first header (列)")]
+    lines: Annotated[list[LineShown], Field(description="In the order of the sheet (行)")]
+    left_out: Annotated[int, Field(ge=0, description="Further lines that are not blank (省いた行数)")]
+
+
 class ImportReport(BaseModel):
     dry_run: Annotated[bool, Field(description="True when nothing was written (試し読み)")]
     document: Annotated[
@@ -211,6 +261,14 @@ class ImportReport(BaseModel):
     updated: Annotated[Counts, Field(description="Rows that changed (更新)")]
     unchanged: Annotated[Counts, Field(description="Rows that were so already (変更なし)")]
     measures: Annotated[MeasuresFound, Field(description="What became of the measures (施策)")]
+    table: Annotated[
+        list[SheetShown],
+        Field(
+            default_factory=list,
+            description="With `preview`: the sheets that were read, as printed, or all of them where none was; "
+            f"at most {MOST_CHARACTERS:,} characters (表)",
+        ),
+    ]
     revision: Annotated[int, Field(ge=0, description="The state of the database afterwards (リビジョン)")]
 
 
@@ -240,13 +298,15 @@ async def import_file(
     async with turn_of(request, writes=True) as session:  # who may not write sends no file
         await run_sync(writer, session, credentials)
     name = _name(request, query)
-    told = Told.model_validate(query.model_dump(exclude={"dry_run", "name"}, exclude_none=True))
+    lines = query.preview
+    told = Told.model_validate(query.model_dump(exclude={"dry_run", "preview", "name"}, exclude_none=True))
     with ExitStack() as stack:
         file = stack.enter_context(tempfile.TemporaryFile())
         async for some in request.stream():
             await run_sync(file.write, some)
-        opening = understood(file, name, told)
-        found = await run_sync(stack.enter_context, opening, limiter=request.app.state.openings)
+        openings = request.app.state.openings
+        opening = understood(file, name, told, lines)
+        found = await run_sync(stack.enter_context, opening, limiter=openings)
 
         def write() -> dict[str, Any]:
             report = take_in(session, found, file, name, told, writer(session, credentials))
@@ -254,11 +314,17 @@ async def import_file(
                 session.rollback()
             return report
 
-        async with turn_of(request, writes=True) as session:
-            report = await run_sync(write)
+        try:
+            async with turn_of(request, writes=True) as session:
+                report = await run_sync(write)
+        except Refused as refused:
+            await run_sync(explain, refused, found, file, name, told, lines, limiter=openings)
+            raise
         if query.dry_run and report["created"]["document"]:
             report["document"] = None
         report = {"dry_run": query.dry_run, **report, "revision": session.info["revision"]}
+        if lines:
+            report["table"] = found.head["table"]
     return Response(dumps(report), media_type="application/json")
 
 

@@ -33,7 +33,8 @@ PROBLEM: Schema = {
         },
         "report": {
             "type": "object",
-            "description": "Of an imported file: what was understood all the same (読み取れた内容)",
+            "description": "Of an imported file: what was understood all the same, with `preview` the `table` as well "
+            "(読み取れた内容)",
         },
         "errors": {
             "type": "array",
