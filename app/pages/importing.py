@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from app.documents.vocabulary import FIELDS
+from app.documents.vocabulary import FIELDS, YEARLY
 from app.kit.http import PUBLIC, tag, unless_known
 from app.models import PLAN
 from app.pages.html import HERE, POLICY, AnyPage, PageRoute, Viewed
@@ -33,19 +33,43 @@ COLUMNS = {
     "ignore": ("読まない", "not read"),
 }
 
+# What a line was taken for.
+KINDS = {
+    "title": ("題名", "title"),
+    "subtitle": ("副題", "subtitle"),
+    "legend": ("凡例", "legend"),
+    "header": ("見出し", "header"),
+    "heading": ("節など", "heading"),
+    "measure": ("施策", "measure"),
+    "repeat": ("再掲", "repeated"),
+    "total": ("合計", "total"),
+    "note": ("注", "note"),
+}
+
 # What the script says, by name.
 WORDS = {
     "reading": ("読んでいます…", "Reading…"),
     "writing": ("取り込んでいます…", "Importing…"),
     "away": ("サービスにつながりません。", "The service cannot be reached."),
+    "stale": (
+        "ファイルが、選んだあとで変わりました。もう一度選んでください。",
+        "The file was changed after it was chosen. Choose it once more.",
+    ),
     "understood": (
         "読み取れました（まだ何も書き込んでいません）",
         "Understood (nothing has been written yet)",
     ),
-    "refused": ("読み取れないところがあります", "Some of it was not understood"),
+    "refused": (
+        "読み取れないところが {count} か所あります（何も書き込んでいません）",
+        "Not understood: {count} (nothing was written)",
+    ),
+    "failed": ("読み取れませんでした（何も書き込んでいません）", "It did not work (nothing was written)"),
     "done": ("取り込みました", "Imported"),
-    "open": ("計画を見る", "Open the plan"),
-    "rows": ("行", "rows"),
+    "open_plan": ("計画を見る", "Open the plan"),
+    "again": (
+        "条件が変わりました。もう一度「試しに読む」を押してください。",
+        "What is asked has changed. Press “Try it” once more.",
+    ),
     "created": ("新規", "new"),
     "updated": ("更新", "changed"),
     "unchanged": ("変更なし", "unchanged"),
@@ -57,15 +81,31 @@ WORDS = {
     "new": ("新しい施策", "Measures that are new"),
     "missing": ("今回の表にない施策", "Measures that this table does not have"),
     "renamed": ("名称の変わった施策", "Measures with another title"),
-    "columns": (
-        "列の読み取り方（違っていれば選び直してください）",
-        "The columns (choose another where it is wrong)",
+    "fresh": ("新", "new"),
+    "columns": ("表と、その読み取り方", "The table, as it was understood"),
+    "columns_how": (
+        "列の項目が違っていれば、表の上の欄で選び直してください。すぐに読み直します。",
+        "Where a column is something else, choose so above it: the table is read again at once.",
     ),
+    "columns_unread": (
+        "見出しの行が見つかりません。3列以上の項目を、表の上の欄で選んでください。",
+        "No row of headers was found. Choose above the table what three columns or more are.",
+    ),
+    "errors": ("読み取れないところの一覧", "What was not understood"),
+    "table": ("表", "Table"),
+    "lines": ("行", "Line"),
+    "head": ("列の項目", "the column's field"),
+    "open": ("選択する", "choose"),
+    "year": ("{column}列目の年度", "fiscal year of column {column}"),
+    "year_here": ("年度", "year"),
+    "gap": ("{from}～{to}行目は省いています", "lines {from} to {to} are left out"),
+    "left_out": ("（ほかに {count} 行あります）", "({count} further lines)"),
     "warnings": ("注意", "Please note"),
+    "error": ("誤り", "Error"),
+    "note": ("注意", "Note"),
     "place": ("{line}行目 {column}列目", "line {line}, column {column}"),
     "line": ("{line}行目", "line {line}"),
     "column": ("{column}列目", "column {column}"),
-    "year": ("{year}年度", "FY{year}"),
 }
 
 
@@ -83,7 +123,9 @@ def import_page(view: Viewed, asked: AnyPage) -> Response:
         headers={"Content-Security-Policy": SCRIPTED},
         plans=[dict(plan) for plan in plans],
         words=told(WORDS),
-        columns={name: told(COLUMNS)[name] for name in FIELDS},
+        kinds=told(KINDS),
+        columns=[(name, told(COLUMNS)[name]) for name in FIELDS],
+        dated=[*YEARLY, "extra"],
     )
 
 
