@@ -60,7 +60,8 @@ def test_types_for_typescript_are_made_and_compile_strictly(service: Service, tm
     base = str(service.anyone.base_url).rstrip("/")
     (tmp_path / "guide.ts").write_text(guide.replace(SHOWN_AT, base) + "export {};\n", "utf-8")
     run("npx", "tsc", "--project", ".", cwd=tmp_path)
-    assert run("node", "out/guide.js", cwd=tmp_path) == "".join(
+    key = service.key("editor", FUJIMI)
+    assert run("node", tmp_path / "out" / "guide.js", cwd=ROOT, KEY=key) == "".join(
         block for language, block in told if language == "text"
     )
     assert run("node", "out/client.js", base, cwd=tmp_path).splitlines() == [

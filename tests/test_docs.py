@@ -75,6 +75,7 @@ CURL.add_argument("-X", dest="method")
 CURL.add_argument("-H", dest="headers", action="append", default=[])
 CURL.add_argument("-d", dest="data", action="append", default=[])
 CURL.add_argument("--data-urlencode", dest="encoded", action="append", default=[])
+CURL.add_argument("--data-binary", dest="file")
 for flag in ("-s", "-I", "-G"):
     CURL.add_argument(flag, action="store_true")
 
@@ -91,8 +92,8 @@ def curl(command: str, service: Service, known: dict[str, str]) -> httpx.Respons
     if asked.G:
         pairs = [field.split("=", 1) for field in (*asked.encoded, *asked.data)]
         url += f"?{httpx.QueryParams([(name, value) for name, value in pairs])}"
-    elif asked.data:
-        body = "&".join(asked.data)
+    elif asked.data or asked.file:
+        body = (ROOT / asked.file.removeprefix("@")).read_bytes() if asked.file else "&".join(asked.data)
         headers = {"Content-Type": "application/x-www-form-urlencoded"} | headers
     method = asked.method or ("HEAD" if asked.I else "POST" if body else "GET")
     return service.anyone.request(method, url, headers=headers, content=body)

@@ -34,18 +34,20 @@ def test_both_guides_have_the_same_examples():
 def test_each_command_of_the_guide_is_answered(town: Service):
     known = {"KEY": town.key("editor", FUJIMI)}
     commands = [block for language, block in blocks(text_of(GUIDE)) if block.startswith("curl ")]
-    assert len(commands) == 7
+    assert len(commands) == 8
     for command in commands:
         assert curl(command.replace("\\\n", ""), town, known).is_success, command
 
 
-def test_the_python_of_the_guide_prints_what_is_shown(read: httpx.Client):
+def test_the_python_of_the_guide_prints_what_is_shown(town: Service, monkeypatch: pytest.MonkeyPatch):
     """Its blocks are one program."""
+    monkeypatch.setenv("KEY", town.key("editor", FUJIMI))
+    monkeypatch.chdir(ROOT)
     told = blocks(text_of(GUIDE))
     program = "".join(block for language, block in told if language == "python")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(program.replace(SHOWN_AT, str(read.base_url)), names := {})  # noqa: S102
+        exec(program.replace(SHOWN_AT, str(town.anyone.base_url)), names := {})  # noqa: S102
     names["api"].close()
     assert printed.getvalue() == "".join(block for language, block in told if language == "text")
 
