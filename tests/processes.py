@@ -11,9 +11,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,9 @@ class Process:
     def kill(self) -> None:
         """With all that it has begun."""
         if self.poll() is None:
-            os.killpg(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has only just begun, and leads no group yet
+                os.killpg(self.pid, signal.SIGKILL)
+            self.process.kill()
         self.wait()
 
 
@@ -95,6 +98,7 @@ def _begin(
     run: Callable[..., object], arguments: tuple[Any, ...], environment: dict[str, str], output: str
 ) -> None:
     os.setsid()
+    threading.Thread(target=_end_with_the_tests, daemon=True).start()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdin = os.fdopen(0)
     said = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -104,6 +108,13 @@ def _begin(
     os.environ.update(environment)
     os.chdir(ROOT)
     sys.exit(run(*arguments))  # type: ignore[arg-type]
+
+
+def _end_with_the_tests() -> None:
+    tests = multiprocessing.parent_process()
+    assert tests
+    tests.join()
+    os.killpg(0, signal.SIGKILL)
 
 
 class Served:
