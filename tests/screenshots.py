@@ -4,9 +4,11 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from playwright.sync_api import Page
+
 from app.kit.settings import ROOT
 from tests.browser import chromium, launched
-from tests.conftest import Backend, running
+from tests.conftest import SEED, Backend, running
 from tests.invented import invent
 
 FOLDER = ROOT / "docs" / "screenshots"
@@ -19,6 +21,7 @@ SHOTS = {
     "years": ("/p/mihon-kodomo?fiscal_year=2020", (1180, 1560), "light"),
     "compare": ("/p/mihon-kodomo/compare?from=R2&to=R3", (1180, 1200), "light"),
     "source": ("/p/fujimi-yumetsunagu/documents/1?line=36#L30", DESK, "light"),
+    "import": ("/import", (1180, 1500), "light"),
     "dark": ("/p/mihon-senryaku", DESK, "dark"),
     "phone": ("/p/fujimi-yumetsunagu", PHONE, "light"),
 }
@@ -45,8 +48,20 @@ def main() -> None:
             )
             page = context.new_page()
             page.goto(f"{str(service.anyone.base_url).rstrip('/')}{path}")
+            if path == "/import":
+                try_out(page, Path(folder), service.key("admin"))
             page.screenshot(path=FOLDER / f"{name}.png")
             context.close()
+
+
+def try_out(page: Page, folder: Path, key: str) -> None:
+    """The seed with a section that has no number."""
+    table = folder / "h29.txt"
+    table.write_text(SEED.read_text("utf-8").replace("第1節", "序節", 1), "utf-8")
+    page.get_by_label("キー").fill(key)
+    page.get_by_label("表のファイル").set_input_files(table)
+    page.get_by_role("button", name="試しに読む").click()
+    page.get_by_role("region").get_by_text("序節").first.scroll_into_view_if_needed()
 
 
 if __name__ == "__main__":
