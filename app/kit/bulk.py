@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
+from datetime import datetime
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, cast
 
@@ -53,23 +55,32 @@ def insert(session: Session, table: sa.Table, rows: Sequence[Mapping[str, Any]])
         return
     dialect = session.get_bind().dialect
     names = list(rows[0])
-    writers = [table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names]
-    columns = [
-        list(map(write, values)) if write else values
-        for write, values in zip(writers, zip(*map(itemgetter(*names), rows), strict=True), strict=True)
-    ]
+    cells = itemgetter(*names)
+    writers = {}
+    for place, name in enumerate(names):
+        kind = table.c[name].type
+        if write := kind.dialect_impl(dialect).bind_processor(dialect):
+            # All rows of a write have their time in common.
+            writers[place] = lru_cache(write) if kind.python_type is datetime else write
+
+    def written(row: Mapping[str, Any]) -> list[Any]:
+        values = list(cells(row))
+        for place, write in writers.items():
+            values[place] = write(values[place])
+        return values
+
     prepare = dialect.identifier_preparer
     into = f"{prepare.format_table(table)} ({', '.join(map(prepare.quote, names))})"
     if dialect.name == "sqlite":
         marks = ", ".join("?" * len(names))
         statement = f"INSERT INTO {into} VALUES ({marks})"  # noqa: S608 (names of ours, quoted)
-        session.connection().exec_driver_sql(statement, list(zip(*columns, strict=True)))
+        session.connection().exec_driver_sql(statement, list(map(tuple, map(written, rows))))
         return
     statement = f"COPY {into} FROM STDIN"
     with closing(cast(psycopg.Cursor[Any], session.connection().connection.cursor())) as cursor:
         try:
             with cursor.copy(statement.encode()) as copy:
-                for values in zip(*columns, strict=True):
-                    copy.write_row(values)
+                for row in rows:
+                    copy.write_row(written(row))
         except psycopg.IntegrityError as error:
             raise sa.exc.IntegrityError(statement, None, error) from error
