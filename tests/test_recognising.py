@@ -731,3 +731,12 @@ def test_a_row_that_says_the_same_twice_is_kept_and_told() -> None:
 def test_a_year_without_its_era_beside_one_with_it_has_the_same() -> None:
     found = table("計画\n番号,事業,H29実績,H29評価,30年度実績,30年度評価\n1,学習,a,A,b,B")
     assert [row[2] for row in brief(found)] == [2017, 2018]
+
+
+@pytest.mark.parametrize("line", ["（凡例）◎：良い ○：普通 △：悪い", "※評価　◎：良い　○：普通　△：悪い"])
+@pytest.mark.parametrize("above", [True, False], ids=["above", "below"])
+def test_a_legend_tells_what_marks_mean_wherever_it_stands(line: str, above: bool) -> None:
+    rows = ["番号,事業名,実績,評価", "1,学習,a,○"]
+    found = table("\n".join(["計画 H30実績", *([line, *rows] if above else [*rows, f"{line},,,"])]))
+    assert list(found.legend.items()) == [("◎", "良い"), ("○", "普通"), ("△", "悪い")]
+    assert len(brief(found)) == 1

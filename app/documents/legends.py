@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 MARK = "[◎○〇◯●△▲▽▼×✕☆★◇◆□■]|[SABCDEFＳＡＢＣＤＥＦ](?![A-Za-zＡ-Ｚａ-ｚ])"
 PAIR = re.compile(
-    rf"(?:^|[\s　、，,;；／/|｜「(（【\[…】\]:：]|凡例|評価|区分|基準)\s*(?P<mark>{MARK})"
+    rf"(?:^|[\s　、，,;；／/|｜「(（【\[…】\])）:：]|凡例|評価|区分|基準)\s*(?P<mark>{MARK})"
     r"\s*(?:[:：＝=…‥・]+|\s|[-－―]+|→)\s*"
 )
-BEGINS = re.compile(rf"[\s【\[（(〔「]*(?:凡|評|記|{MARK})")  # a quick look, for the many rows that are none
+BEGINS = re.compile(rf"[\s※＊*【\[（(〔「]*(?:凡|評|記|{MARK})")  # a quick look, for the many rows that are none
 HEADS = re.compile(
     r"[【\[（(〔]?\s*(凡\s*例|評価の?区分|評価の?基準|評価の?凡例|評価の?記号|評価の?目安|記号の?説明)"
 )
@@ -31,7 +31,7 @@ def read(rows: Sequence[Sequence[str]]) -> Legend:
     for place, cells in enumerate(rows):
         if not 0 < len(cells) <= 14 or not BEGINS.match(cells[0]) or sum(map(len, cells)) > 1_000:
             continue
-        text = " ".join(dict.fromkeys(cell.strip() for cell in cells))
+        text = " ".join(dict.fromkeys(cell.strip() for cell in cells)).lstrip("※＊* ")
         if HEADS.match(text):
             heads.add(place)
         elif not PAIR.match(text) or (len(cells) > 2 and not PAIR.match(cells[0].strip() + " ")):
