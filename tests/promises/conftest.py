@@ -91,7 +91,7 @@ def written(rows: list[Proved]) -> list[str]:
         "",
         f"By `make prove` on {datetime.now(UTC):%Y-%m-%d}, on {os.cpu_count()} cores with Python "
         f"{platform.python_version()}, SQLite {sqlite3.sqlite_version} and PostgreSQL {postgresql}; {libraries}.",
-        "Each test also runs against a fault that is planted on purpose, and must notice it.",
+        "Where it says *planted fault*, the test ran against a service that was broken on purpose, and noticed.",
         "`make test` runs all of it with smaller figures. The numbers are those of the list of promises.",
         "",
         "| # | promise | on | seen | seconds |",
