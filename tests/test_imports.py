@@ -14,7 +14,7 @@ import httpx
 import openpyxl
 import pytest
 
-from app.documents import recognising, records
+from app.documents import records, tables
 from app.models import EvaluationFields, MeasureFields
 from tests.conftest import FUJIMI, KAWAGOE, SEED, Backend, Service, running
 
@@ -512,7 +512,7 @@ def test_the_limits_of_texts_are_those_of_the_model():
         **MeasureFields.model_json_schema()["properties"],
         **EvaluationFields.model_json_schema()["properties"],
     }
-    for name, most in recognising.LONGEST.items():
+    for name, most in tables.LONGEST.items():
         choices = told[name].get("anyOf", [told[name]])
         lengths = {choice["maxLength"] for choice in choices if "maxLength" in choice}
         inner = told[name].get("items") or told[name].get("additionalProperties") or {}

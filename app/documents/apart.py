@@ -19,7 +19,8 @@ import orjson
 from app.documents import records
 from app.documents.previewing import Place, preview
 from app.documents.reading import Problem, Records, Sheet, Unreadable, kind_of, read_file
-from app.documents.recognising import Asked, Recognised, recognise
+from app.documents.recognising import recognise
+from app.documents.tables import Asked, Recognised
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -4,12 +4,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.documents.reading import Row
+
 MARK = "[◎○〇◯●△▲▽▼×✕☆★◇◆□■]|[SABCDEFＳＡＢＣＤＥＦ](?![A-Za-zＡ-Ｚａ-ｚ])"
 PAIR = re.compile(
     rf"(?:^|[\s　、，,;；／/|｜「(（【\[…】\])）:：]|凡例|評価|区分|基準)\s*(?P<mark>{MARK})"
     r"\s*(?:[:：＝=…‥・]+|\s|[-－―]+|→)\s*"
 )
-BEGINS = re.compile(rf"[\s※＊*【\[（(〔「]*(?:凡|評|記|{MARK})")  # a quick look, for the many rows that are none
+BEGINS = re.compile(
+    rf"[\s※＊*【\[（(〔「]*(?:凡|評|記|{MARK})"
+)  # a quick look, for the many rows that are none
 HEADS = re.compile(
     r"[【\[（(〔]?\s*(凡\s*例|評価の?区分|評価の?基準|評価の?凡例|評価の?記号|評価の?目安|記号の?説明)"
 )
@@ -21,15 +25,18 @@ class Legend:
     rows: frozenset[int]  # the rows that it takes
 
 
-def read(rows: Sequence[Sequence[str]]) -> Legend:
+def read(rows: Sequence[Row]) -> Legend:
     """The pairs of marks and meanings in rows that hold nothing else.
 
     A row with one pair counts beside another such row or under a heading: a measure may begin with a letter.
     """
     found: dict[int, dict[str, str]] = {}
     heads: set[int] = set()
-    for place, cells in enumerate(rows):
-        if not 0 < len(cells) <= 14 or not BEGINS.match(cells[0]) or sum(map(len, cells)) > 1_000:
+    for place, row in enumerate(rows):
+        if not BEGINS.match(next(filter(str.strip, row.cells), "")):
+            continue
+        cells = [cell for cell in row.cells if cell.strip()]
+        if len(cells) > 14 or sum(map(len, cells)) > 1_000:
             continue
         text = " ".join(dict.fromkeys(cell.strip() for cell in cells)).lstrip("※＊* ")
         if HEADS.match(text):
@@ -43,16 +50,12 @@ def read(rows: Sequence[Sequence[str]]) -> Legend:
         if (
             place in heads
             or len(pairs) > 1
-            or (len(rows[place]) <= 2 and any(found[other] for other in near))
+            or (len(rows[place].filled()) <= 2 and any(found[other] for other in near))
         ):
             taken.add(place)
     codes: dict[str, str] = {}
     for place in sorted(taken):
-        codes = (
-            {**found[place], **codes}
-            if not codes
-            else {**codes, **{k: v for k, v in found[place].items() if k not in codes}}
-        )
+        codes |= {mark: meaning for mark, meaning in found[place].items() if mark not in codes}
     return Legend(codes, frozenset(taken))
 
 

@@ -6,8 +6,8 @@ from functools import lru_cache
 from unicodedata import numeric
 
 KANA = "アイウエオカキクケコサシスセソタチツテトナニヌネノハヒフヘホマミムメモヤユヨラリルレロワヲン"
-ASCII = {ord("　"): " "} | {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
-DIGITS = str.maketrans("〇一二三四五六七八九", "0123456789")
+ASCII = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+PLAIN = ASCII | str.maketrans("　〇一二三四五六七八九", " 0123456789")
 # What may stand before a number: how a town calls the parts of its plan.
 CALLED = (
     "基本目標|基本方針|基本施策|基本方向|重点目標|重点施策|重点項目|施策目標|施策の方向性?|施策の柱|個別施策|"
@@ -50,7 +50,7 @@ def label(text: str) -> Label | None:
     text = text.strip()
     if len(text) > 600:
         return None
-    plain = text.translate(ASCII).translate(DIGITS)
+    plain = text.translate(PLAIN)
     numbers: list[int] = []
     ends: list[tuple[int, bool]] = []  # after each number: where it ends, and whether it is set off by itself
     position = start = 0
@@ -80,6 +80,12 @@ def numbers(text: str) -> tuple[int, ...] | None:
     """What a cell counts that holds a number and nothing else."""
     found = label(text)
     return found.numbers if found and not found.rest else None
+
+
+def style(heading: str) -> str:
+    """How a heading is numbered: those of one style stand beside each other, those of another below."""
+    found = label(heading)
+    return re.sub(r"[0-9０-９一二三四五六七八九十]+|[①-⑳]|[Ⅰ-Ⅻ]", "#", found.printed if found else heading)
 
 
 def _value(found: re.Match[str]) -> tuple[int, str]:

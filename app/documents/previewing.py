@@ -5,7 +5,7 @@ from itertools import islice
 from typing import Any
 
 from app.documents.reading import Row, Sheet
-from app.documents.recognising import Column, Recognised
+from app.documents.tables import Column, Recognised
 
 MOST_LINES = 200
 MOST_COLUMNS = 200

@@ -43,8 +43,17 @@ INERT = re.compile(r"'(?='*[=+\-@\t\r])")
 
 @dataclass(frozen=True, slots=True)
 class Row:
+    """Cells, whose columns are counted from 1."""
+
     line: int
     cells: list[str]
+
+    def cell(self, column: int) -> str:
+        return self.cells[column - 1] if column <= len(self.cells) else ""
+
+    def filled(self) -> list[int]:
+        """The columns in which something stands."""
+        return [column for column, cell in enumerate(self.cells, 1) if cell.strip()]
 
 
 @dataclass(frozen=True, slots=True)

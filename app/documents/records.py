@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from app import fiscal_years
 from app.documents.reading import Problem, Records, Row, Sheet
-from app.documents.recognising import LONGEST, MOST_PROBLEMS, ONE_LINE, UNKEEPABLE
+from app.documents.tables import LONGEST, MOST_PROBLEMS, ONE_LINE, UNKEEPABLE
 from app.kit.text import ONE_LINE as ONE_LINE_CHARACTERS
 from app.kit.text import excerpt
 

@@ -51,6 +51,9 @@ WEAK = {"備考", "所見", "今後の課題"}  # give way where another column 
 UNSURE = {"取組内容": ("title", "implementation"), "事業内容": ("title", "implementation")}
 
 LONGEST = 100
+EFFORT = re.compile("取り?組み?")
+AND = re.compile("および|及び|並びに|[/／、,，&]")
+VAGUE = re.compile("等(?=$|・)|欄$")
 MARK = re.compile(r"[（(\[【〔〈<《].*?[)）\]】〕〉>》]|[※*＊]\d*|[\s:。.]+$")
 GREGORIAN = r"(?:FY|西暦)?(?P<gregorian>(?:19|20|21)\d\d)(?:年度|年)?"
 ERA = (
@@ -85,9 +88,8 @@ class Header:
 def plain(text: str) -> str:
     """A header as it is compared: one width, no spaces, one spelling of what is spelled in several ways."""
     text = "".join(normalize("NFKC", text).split())
-    text = re.sub("取り?組み?", "取組", text)
-    text = re.sub("および|及び|並びに|[/／、,，&]", "・", text)
-    return re.sub("等(?=$|・)|欄$", "", text).replace("・・", "・")
+    text = AND.sub("・", EFFORT.sub("取組", text))
+    return VAGUE.sub("", text).replace("・・", "・")
 
 
 BY_WORD = {plain(word).lower(): field for field, words in WORDS.items() for word in words.split()}

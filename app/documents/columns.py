@@ -1,0 +1,299 @@
+"""What the columns under a header hold.
+
+The mapping that came with the document wins, then the words of the header, the lowest first. A merged cell stands in
+each of its columns; a blank header beside that of numbers means more of them. What the words leave open, the first
+rows below may tell. A column that is no field stays under its printed name, and so do all but one of several that
+would be the same field of the same year; where it is not plain which, it is asked.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from app.documents.numbering import label
+from app.documents.reading import Row
+from app.documents.tables import LONGEST, MOST_LABELS, Block, Column, Entry, Mapped, Notes, one_line
+from app.documents.vocabulary import Header, header, plain, spaced, year_alone
+from app.documents.years import Years
+
+LOOKED_AT = 30  # rows below a header
+MOST_EXTRA = 50
+OURS = "extra."  # before the names of further columns in our own exports, so that none is taken for another
+SHARED = ("path", "section", "extra", "ignore", "nothing")  # fields that several columns may be
+DEPARTMENT = re.compile(r".+(課|室|係|部|局|センター|委員会|保育所|図書館|公民館)$")
+SURE_RATINGS = ("評価", "評価結果", "評定", "判定", "ランク")
+
+Spans = Mapping[tuple[int, int], int]
+
+
+class Columns:
+    """Reads headers, and remembers what their columns were understood as."""
+
+    def __init__(self, mapping: Mapping[str, Mapping[str, Any]], years: Years, notes: Notes) -> None:
+        self.mapping = mapping
+        self.years = years
+        self.notes = notes
+        self.understood: list[Mapped] = []
+        self.used: set[str] = set()  # keys of the mapping that found their column
+
+    def block(self, rows: Sequence[Row], place: range, end: int, spans: Spans | None) -> Block:
+        """The header at this place, and the rows below it to the end."""
+        head = list(rows[place.start : place.stop])
+        width = max(row.filled()[-1] for row in head)
+        self.years.header = [cell for row in head for cell in row.cells]
+        columns = self._columns(head, width, spans)
+        _look_below(columns, rows[place.stop : place.stop + LOOKED_AT])
+        self._decide(columns, head[-1])
+        years = self.years.of_columns(columns, head[-1])
+        self._check(columns, head[-1])
+        self._remember(columns)
+        return Block(head, list(rows[place.stop : end]), columns, width, years)
+
+    # ---- what the header says
+
+    def _columns(self, head: Sequence[Row], width: int, spans: Spans | None) -> list[Column]:
+        levels = [*(_spread(row, below, spans) for row, below in pairwise(head)), head[-1]]
+        near = self.years.near(head[-1])
+        columns: list[Column] = []
+        labels = 0
+        for place in range(1, width + 1):
+            texts = [text for level in reversed(levels) if (text := level.cell(place)).strip()]
+            more_labels = 0 < labels < MOST_LABELS and columns[-1].field == "path"
+            column = self._column(place, list(dict.fromkeys(texts)), head[-1], near, more_labels=more_labels)
+            labels += column.field == "path"
+            columns.append(column)
+        return columns
+
+    def _column(
+        self, place: int, texts: list[str], row: Row, near: int | None, *, more_labels: bool
+    ) -> Column:
+        name = texts[0] if texts else ""
+        key = next((key for key in (str(place), *map(plain, texts)) if key in self.mapping), None)
+        if key is not None:
+            self.used.add(key)
+            told = self.mapping[key]
+            year = told.get("fiscal_year")
+            return Column(place, name, told["field"], year, told=True, dated=year)
+        if not texts:
+            return Column(place, "", "path" if more_labels else "nothing")
+        if name.startswith(OURS):
+            return Column(place, name.removeprefix(OURS), "extra")
+        year, bare = _year(texts)
+        said = _said(texts, year)
+        if year is None and bare is not None:
+            year = self.years.of_era(bare, near, row, place)
+        if said is None:
+            return Column(place, spaced(name), "extra", dated=year)
+        if said.field is None:
+            return Column(place, name, "nothing", dated=year, choices=said.fields)
+        return Column(place, name, said.field, dated=year)
+
+    # ---- what the words leave open
+
+    def _decide(self, columns: list[Column], row: Row) -> None:
+        """A column that might be several fields is asked about, unless other columns are all of them."""
+        fields = {column.field for column in columns}
+        for column in columns:
+            if column.choices and fields.issuperset(column.choices):
+                column.keep()
+            elif column.choices:
+                self._ask(column, column.choices, row)
+
+    def _ask(self, column: Column, fields: Sequence[str], row: Row) -> None:
+        column.field = "nothing"
+        name = spaced(column.name) or str(column.place)
+        choice = " / ".join(fields)
+        example = f'{{"{column.place}": "{fields[0]}"}}'
+        self.notes.wrong(
+            f"列「{name}」は {choice} のどれか分かりません。mapping で教えてください（例: {example}。"
+            'そのまま残すなら "extra"、残さないなら "ignore"）。',
+            f"Column {name} may be {choice}. Tell with mapping, such as {example}; "
+            '"extra" keeps it as it is, "ignore" leaves it out.',
+            row,
+            column.place,
+        )
+
+    def doubt_ratings(self, block: Block, entries: Iterable[Entry]) -> None:
+        """A column of marks has few and short ones; one that holds departments or sentences is another column."""
+        for column in [column for column in block.of("rating") if not column.told]:
+            cells = [cell for entry in entries if (cell := entry.row.cell(column.place).strip())]
+            marks = set(cells)
+            departments = [mark for mark in marks if DEPARTMENT.fullmatch(mark)]
+            sentences = [cell for cell in cells if len(cell) > LONGEST["rating"]]
+            if 2 * len(departments) > len(marks):
+                self._ask(column, ("department", "rating"), block.header[-1])
+            elif 2 * len(sentences) > len(cells) and not plain(column.name).endswith(SURE_RATINGS):
+                self._ask(column, ("implementation", "rating"), block.header[-1])
+
+    # ---- whether the columns go together
+
+    def _check(self, columns: list[Column], row: Row) -> None:
+        if not any(column.field == "title" for column in columns):
+            self.notes.wrong(
+                "見出し 計画（事業名、施策名、取組など）がありません。その列を加えるか、"
+                "mapping で title の列を教えてください。",
+                "The header 計画 is missing. Add its column, or tell with mapping which one is the title.",
+                row,
+            )
+        alike: dict[tuple[str, int | None], list[Column]] = defaultdict(list)
+        for column in columns:
+            if column.field not in SHARED:
+                alike[column.field, column.year].append(column)
+        for rivals in alike.values():
+            self._prefer(rivals, row)
+        self._check_extra([column for column in columns if column.field == "extra"], row)
+
+    def _prefer(self, rivals: list[Column], row: Row) -> None:
+        """One of the columns that would be the same field of the same year."""
+        better = (
+            [column for column in rivals if column.told]
+            or [column for column in rivals if not ((said := header(column.name)) and said.weak)]
+            or rivals
+        )
+        places = {column.place for column in better}
+        for column in rivals:
+            if column.place not in places:
+                column.keep()
+                column.year = column.year if column.dated is not None else None
+        first, *others = better
+        for column in others:
+            if plain(column.name) == plain(first.name) and not column.told:
+                column.field = "nothing"
+                self.notes.wrong(
+                    "同じ見出しが 1 行に 2 回あります。どちらかを消すか、mapping で教えてください。",
+                    "This header stands twice in one row. Remove one of them, or tell with mapping.",
+                    row,
+                    column.place,
+                )
+            elif first.field == "rating":
+                column.keep()
+                self.notes.warn(
+                    f"評価の列が複数あります。「{spaced(first.name)}」を評価とし、"
+                    f"「{column.name}」は extra に残しました。"
+                    "逆であれば mapping で教えてください。",
+                    f"There are several ratings. {spaced(first.name)} was taken, {column.name} is kept in extra. "
+                    "If it should be the other, tell so with mapping.",
+                    row,
+                    column.place,
+                )
+            else:
+                self._ask(column, (first.field, "extra"), row)
+
+    def _check_extra(self, columns: list[Column], row: Row) -> None:
+        names: set[tuple[str, int | None]] = set()
+        for column in columns:
+            if (column.name, column.year) in names:
+                self.notes.wrong(
+                    f"「{column.name}」という列が 2 つあります。見出しを変えるか、mapping で教えてください。",
+                    f"Two columns are called {column.name}. Rename one, or tell with mapping.",
+                    row,
+                    column.place,
+                )
+            names.add((column.name, column.year))
+        if len(columns) > MOST_EXTRA:
+            self.notes.wrong(
+                f"項目として読めない列が {len(columns)} 列あります。{MOST_EXTRA} 列以内にしてください。",
+                f"{len(columns)} columns have no field of their own; there may be {MOST_EXTRA}.",
+                row,
+            )
+
+    def _remember(self, columns: list[Column]) -> None:
+        """Headers repeat, spaced differently: only what is new about a column is told."""
+        known = {(mapped["column"], mapped["field"], mapped.get("fiscal_year")) for mapped in self.understood}
+        for column in columns:
+            if column.field != "nothing" and (column.place, column.field, column.year) not in known:
+                mapped = Mapped(column=column.place, header=column.name, field=column.field)
+                if column.year is not None:
+                    mapped["fiscal_year"] = column.year
+                self.understood.append(mapped)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The words of a header
+
+
+def _spread(row: Row, below: Row, spans: Spans | None) -> Row:
+    """An upper row of a header, whose merged cells stand in each of their columns."""
+    cells = list(row.cells)
+    merged = {column: last for (line, column), last in (spans or {}).items() if line == row.line}
+    for column, last in sorted(merged.items()):
+        if row.cell(column).strip():
+            cells[column - 1 : last] = [row.cell(column)] * len(cells[column - 1 : last])
+    if not merged:  # a blank cell above a word means the one on its left
+        for place in range(1, len(cells)):
+            if not cells[place].strip() and below.cell(place + 1).strip():
+                cells[place] = cells[place - 1]
+    return Row(row.line, cells)
+
+
+def _year(texts: Sequence[str]) -> tuple[int | None, int | None]:
+    """The year that the texts of a column tell, and one that has no era."""
+    found = [said for text in texts for said in (header(text), year_alone(text)) if said]
+    return (
+        next((said.year for said in found if said.year is not None), None),
+        next((said.bare for said in found if said.bare is not None), None),
+    )
+
+
+def _said(texts: Sequence[str], year: int | None) -> Header | None:
+    """What the texts of a column say together."""
+    lowest, *upper = texts
+    said = header(lowest)
+    if year is not None and (said is None or said.field == "title"):  # 計画 below H30 is no title
+        said = header(f"{year}年度{lowest}") or said
+    together = [*(lowest + text for text in upper), *upper]
+    return said or next((found for form in together if (found := header(form))), None)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What the first rows below a header tell
+
+
+def _look_below(columns: list[Column], rows: Sequence[Row]) -> None:
+    _find_sections(columns, rows)
+    _find_labels(columns, rows)
+    _find_work(columns, rows)
+
+
+def _below(column: Column, rows: Sequence[Row]) -> list[str]:
+    return [one_line(cell) for row in rows if (cell := row.cell(column.place)).strip()]
+
+
+def _find_sections(columns: list[Column], rows: Sequence[Row]) -> None:
+    """Of several titles, as 施策 and 事業 side by side, the last is the measure's; before it, numbers make headings."""
+    titles = [column for column in columns if column.field == "title" and not column.told]
+    for column in titles[:-1]:
+        cells = _below(column, rows)
+        if cells and all(map(label, cells)):
+            column.field = "section"
+
+
+def _find_labels(columns: list[Column], rows: Sequence[Row]) -> None:
+    """A column before the title that has no header, and nothing but numbers in it."""
+    title = max(
+        (column.place for column in columns if column.field == "title" and not column.told), default=0
+    )
+    labels = sum(column.field == "path" for column in columns)
+    for column in columns[:title]:
+        if column.field == "nothing" and not column.name and labels < MOST_LABELS:
+            found = [label(cell) for cell in _below(column, rows)]
+            if found and all(each and not each.rest for each in found):
+                column.field = "path"
+                labels += 1
+
+
+def _find_work(columns: list[Column], rows: Sequence[Row]) -> None:
+    """Sentences under 進捗状況 beside a column of marks tell what was done."""
+    ratings = [column for column in columns if column.field == "rating" and not column.told]
+    if len(ratings) < 2 or any(column.field == "implementation" for column in columns):
+        return
+
+    def holds_sentences(column: Column) -> bool:
+        cells = _below(column, rows)
+        return 2 * sum(len(cell) > LONGEST["rating"] for cell in cells) > len(cells)
+
+    written = list(filter(holds_sentences, ratings))
+    if len(written) == 1 and plain(written[0].name).endswith("状況"):
+        written[0].field = "implementation"

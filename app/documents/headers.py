@@ -1,0 +1,115 @@
+"""Where the headers of a sheet are.
+
+A header is a row whose cells name three different fields or more, or two that include the title if all else in it
+is known, too. The row under it belongs to it where it tells fields or years below cells that lead to nothing in a row
+of the table. A row that tells only years, or what several columns have in common, is the upper part of a header.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from app.documents.reading import Row
+from app.documents.vocabulary import KNOWN, Header, header, plain, year_alone
+
+ENOUGH = 3  # different fields make a header: a row of data may well hold one, such as the title 計画
+MOST_ROWS = 3  # of one header
+MOST_ROWS_ABOVE = 300  # filled ones, in which a header has to come
+LEADING = ("path", "title", "section")
+LONGEST_WORD, LONGEST_CELL = 20, 40
+
+_plain = lru_cache(maxsize=20_000)(plain)  # of short cells, which repeat
+
+
+class Headers:
+    """Finds headers by their words, and by those that the mapping of the document adds."""
+
+    def __init__(self, mapping: Mapping[str, Mapping[str, Any]]) -> None:
+        self.mapping = mapping
+
+    def first(self, rows: Sequence[Row]) -> int | None:
+        near = range(min(len(rows), MOST_ROWS_ABOVE))
+        for place in near:
+            if self._size(rows, place):
+                return place
+        # Where columns are told by their numbers, any words may be their header: the first row that fills them all.
+        told = [int(key) for key in self.mapping if key.isdecimal()]
+        if len(told) >= ENOUGH:
+            for place in near:
+                if all(0 < len(rows[place].cell(column).strip()) <= LONGEST_CELL for column in told):
+                    return place
+        return None
+
+    def places(self, rows: Sequence[Row], first: int) -> list[range]:
+        """The rows of each header, from the first one on."""
+        found = [range(first, first + (self._size(rows, first) or 1))]
+        place = found[0].stop
+        while place < len(rows):
+            size = self._size(rows, place) if self._may_be_one(rows, place) else 0
+            if size:
+                found.append(range(place, place + size))
+            place += size or 1
+        return found
+
+    def _may_be_one(self, rows: Sequence[Row], place: int) -> bool:
+        """A quick look, for the many rows that are none."""
+        short = [cell for cell in rows[place].cells if 0 < len(cell) <= LONGEST_WORD]
+        words = sum(word.lower() in KNOWN or word in self.mapping for word in map(_plain, short))
+        return words > 1 or (words == 1 and place + 1 < len(rows) and bool(self._fields(rows[place + 1])))
+
+    def _size(self, rows: Sequence[Row], place: int) -> int:
+        """How many rows of header begin here; none if it is no header."""
+        size = 1 if self._is_header(rows[place]) else 2 if self._is_upper(rows[place : place + 2]) else 0
+        while (
+            0 < size < MOST_ROWS
+            and place + size < len(rows)
+            and self._goes_on(rows[place : place + size], rows[place + size])
+        ):
+            size += 1
+        return size
+
+    def _is_header(self, row: Row) -> bool:
+        fields = self._fields(row)
+        return len(fields) >= ENOUGH or (len(fields) == 2 and ("title",) in fields and self._all_known(row))
+
+    def _is_upper(self, rows: Sequence[Row]) -> bool:
+        """Whether the first of two rows holds years or groups only, and stands above the one with the words."""
+        if len(rows) < 2:
+            return False
+        upper, lower = rows
+        filled = upper.filled()
+        own = self._fields(upper)
+        years = filled[0] > 1 and all(year_alone(upper.cell(column)) for column in filled)
+        if filled == [1] or not (own or years) or not _all_short(lower):
+            return False
+        below = self._fields(lower)
+        return len(own | below) >= ENOUGH and not below <= own and self._all_known(upper)
+
+    def _goes_on(self, above: Sequence[Row], row: Row) -> bool:
+        """Whether the row belongs to the header above: nothing leads to it, and it tells what that leaves open."""
+        if not _all_short(row):
+            return False
+        own = [p for p in row.filled() if all(up.cell(p) != row.cell(p) for up in above)]
+        leading = {
+            place
+            for place, cell in enumerate(above[-1].cells, 1)
+            if (said := self._named(cell)) and said.field in LEADING
+        }
+        return leading.isdisjoint(own) and any(
+            self._named(row.cell(p)) or year_alone(row.cell(p)) for p in own
+        )
+
+    def _fields(self, row: Row) -> set[tuple[str, ...]]:
+        return {said.fields for cell in row.cells if 0 < len(cell) <= 100 and (said := self._named(cell))}
+
+    def _all_known(self, row: Row) -> bool:
+        return all(self._named(cell) or year_alone(cell) for cell in row.cells if cell.strip())
+
+    def _named(self, cell: str) -> Header | None:
+        """What a cell says as a header. Columns that are told by number alone tell nothing of the rows they are in."""
+        told = self.mapping.get(plain(cell)) if cell.strip() else None
+        return Header((told["field"],)) if told else header(cell)
+
+
+def _all_short(row: Row) -> bool:
+    return all(len(cell) <= LONGEST_CELL for cell in row.cells)

@@ -1,0 +1,33 @@
+"""The marks that measures are rated with, and the codes that they stand for: ◎, B拡, △コロナ.
+
+What says that there is no rating, as a dash or 評価対象外 does, stands for no code. Words after a sign explain it,
+and so does what follows a letter in brackets or after a colon: they are no part of the code.
+"""
+
+import re
+from functools import lru_cache
+
+from app.kit.text import fold
+
+# The dashes are many because converters turn the one of CP932 into different characters.
+UNRATED = {
+    fold(mark)
+    for mark in (
+        *"-‐‑‒–—―−－ー─／/＼",
+        *("--", "ーー", "――"),
+        *("評価対象外", "対象外", "評価なし", "評価無し", "未評価", "評価せず", "評価不能", "評価不可"),
+        *("完了", "終了", "該当なし", "なし"),
+    )
+}
+SYMBOLS = "◎○〇◯●△▲▽▼×✕☓✖☆★◇◆□■"
+MODIFIED = re.compile(
+    rf"([{SYMBOLS}])(?![{SYMBOLS}]).+|([A-ZＡ-Ｚa-zａ-ｚ0-9])\s*(?:[(（].+[)）]|[:：].+)", re.S
+)
+
+
+@lru_cache
+def code_of(mark: str) -> str | None:
+    if not mark.strip() or fold(mark) in UNRATED:
+        return None
+    found = MODIFIED.fullmatch(mark)
+    return (found[1] or found[2]) if found else mark

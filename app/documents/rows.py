@@ -1,0 +1,219 @@
+"""The rows below a header: which of them tell of a measure, and what leads to it.
+
+Totals, notes and headings are no measures; what follows a heading stands below it. A blank cell in front of a title
+means the one above, as far as nothing further out has changed. A row says once what is wrong with it, and where.
+Where a table gives codes, as our own exports do, nothing of this is recognised: its cells are taken as they are.
+"""
+
+import re
+
+from app.documents.numbering import Label, label, style
+from app.documents.reading import Row
+from app.documents.tables import LONGEST, Block, Entry, Notes, folded, one_line
+
+HEADING = re.compile(
+    r"第.{1,5}[部章節編]|基本(目標|方針|施策|方向)|重点(目標|施策|項目)|施策の(柱|方向)|[柱目標方針]+\s*[0-9０-９①-⑳Ⅰ-Ⅻ]"
+)
+TOTAL = re.compile(
+    r"(第.{1,5}[部章節]|.{0,10}[\s　])?(合計|小計|総計|総合計|累計|計|平均|割合|構成比)([(（].*[)）])?"
+)
+NOTE = re.compile(
+    r"[※＊*]|[（(〔\[【]?(注意?|備考|出典|資料|凡例)\d*([）)〕\]】\s:：.．、\d]|$)|[（(〔\[【]注"
+)
+AGAIN = re.compile(r"[（(〔\[【<＜]?\s*再\s*掲")
+LONGEST_TOTAL, LONGEST_HEADING, LONGEST_MARK, SHORT = 40, 200, 40, 20
+
+Headings = list[tuple[str, str]]  # that the next row stands under: how each is written, and its text
+
+
+class Rows:
+    """Reads the rows of a block from top to bottom. What stands above goes on into the next block of the table."""
+
+    def __init__(self, block: Block, headings: Headings, above: dict[int, str], notes: Notes) -> None:
+        self.block = block
+        self.headings = headings
+        self.above = above  # by column: what a blank cell means
+        self.notes = notes
+        self.titles = block.places("title")
+        self.labels = block.places("path")
+        self.sections = block.places("section")
+        self.groups = block.places("section", "path")
+        self.leading = {*self.titles, *self.groups}
+        self.numbered = block.places("path", "code")
+        self.years = block.places("fiscal_year")[:1]
+        self.codes = block.places("code")[:1]
+        self.section_codes = block.places("section_code")[:1]
+        title = self.titles[0] if self.titles and not block.explicit else 0
+        self.departments = [place for place in block.places("department") if place < title]
+        self.unnamed = [column.place for column in block.of("nothing") if not column.name]
+        self.limits = [(column.place, LONGEST[column.field]) for column in block.of(*LONGEST)]
+
+    def entry(self, row: Row) -> Entry | None:
+        """The measure that the row tells of, if it does."""
+        filled = row.filled()
+        if not self.block.explicit and self._is_aside(row, filled):
+            return None
+        if not self._fits(row, filled):
+            return None
+        self._check_cells(row)
+        row = self._carry_down(row)
+        if not self.titles:
+            return None
+        again = not self.block.explicit and self._says_again(row, filled)
+        numbers = self._numbers(row, again=again)
+        title = self._title(row)
+        if numbers is None or title is None:
+            return None
+        return Entry(
+            self.notes.sheet,
+            row,
+            self.block,
+            self._headings(),
+            numbers,
+            title,
+            again,
+            year="".join(self.above.get(place, "") for place in self.years),
+            code="".join("".join(map(row.cell, self.codes)).split()),
+            section_code="".join("".join(map(row.cell, self.section_codes)).split()),
+        )
+
+    # ---- rows that are no measures
+
+    def _is_aside(self, row: Row, filled: list[int]) -> bool:
+        first = row.cell(filled[0])
+        text = first.strip()
+        alone = len(filled) == 1 or (
+            filled[0] in self.leading and all(row.cell(place) == first for place in filled)
+        )
+        if any(map(_is_total, (text, *map(row.cell, self.titles)))) and (not alone or len(text) <= SHORT):
+            self.notes.warn(
+                "合計などの行なので、施策としては読みませんでした。", "This is a total and no measure.", row
+            )
+            self.notes.take(row, "total")
+        elif alone and NOTE.match(text):
+            self.notes.warn(
+                "注釈の行なので、施策としては読みませんでした。", "This is a note and no measure.", row
+            )
+            self.notes.take(row, "note")
+        elif alone and (filled[0] == 1 or filled[0] in self.leading) and self._is_heading(text):
+            self.notes.take(row, "heading")
+        else:
+            return False
+        return True
+
+    def _is_heading(self, text: str) -> bool:
+        found = label(text)
+        if found is None or not (found.rest or HEADING.match(text)) or len(text) > LONGEST_HEADING:
+            return False
+        written = style(text)
+        place = next((n for n, (seen, _) in enumerate(self.headings) if seen == written), len(self.headings))
+        self.headings[place:] = [(written, text)]
+        self.above.clear()
+        return True
+
+    def _says_again(self, row: Row, filled: list[int]) -> bool:
+        return any("再" in cell for cell in row.cells) and (
+            any(AGAIN.search(row.cell(place)) for place in self.leading)
+            or any(AGAIN.match(cell) for place in filled if len(cell := row.cell(place)) <= LONGEST_MARK)
+        )
+
+    # ---- what is wrong with a row
+
+    def _fits(self, row: Row, filled: list[int]) -> bool:
+        width = self.block.width
+        if filled[-1] <= width <= len(row.cells):
+            return True
+        self.notes.wrong(
+            f"この行は {len(row.cells)} 列ですが、見出しは {width} 列です。"
+            "列の数をそろえるか、表の行でなければ消してください。",
+            f"This line has {len(row.cells)} columns, its header {width}. "
+            "Give it as many, or remove it if it is not part of the table.",
+            row,
+            next((column for column in filled if column > width), None),
+        )
+        return False
+
+    def _check_cells(self, row: Row) -> None:
+        for place in [place for place in self.unnamed if row.cell(place).strip()]:
+            self.unnamed.remove(place)  # told once
+            self.notes.wrong(
+                "この列には見出しがありません。見出しを書くか、mapping で教えてください。",
+                "This column has no header. Write one, or tell with mapping.",
+                row,
+                place,
+            )
+        for place, most in self.limits:
+            if len(row.cells[place - 1]) > most:
+                self.notes.too_long(most, row, place)
+
+    # ---- what leads to a measure
+
+    def _carry_down(self, row: Row) -> Row:
+        """Remember what blank cells below will mean. The row comes back with its department, where that is blank."""
+        changed = False
+        for place in self.groups:
+            cell = row.cells[place - 1]
+            if self.block.explicit:
+                self.above[place] = cell
+            elif cell.strip():
+                changed = changed or folded(cell) != folded(self.above.get(place, ""))
+                self.above[place] = cell
+            elif changed:
+                self.above[place] = ""
+        for place in (*self.years, *self.departments):
+            if row.cells[place - 1].strip():
+                self.above[place] = row.cells[place - 1]
+        if not self.departments:
+            return row
+        cells = list(row.cells)
+        for place in self.departments:
+            cells[place - 1] = self.above.get(place, "")
+        return Row(row.line, cells)
+
+    def _headings(self) -> list[str]:
+        """The headings that the row stands under, from the outermost."""
+        cells = [one_line(self.above.get(place, "")) for place in self.sections]
+        rows = [] if self.block.explicit else [text for _, text in self.headings]
+        return rows + [cell for cell in cells if cell.strip()]
+
+    def _numbers(self, row: Row, *, again: bool) -> list[tuple[str, Label | None]] | None:
+        """The numbers that the row stands under; None where one of them is none."""
+        numbers: list[tuple[str, Label | None]] = []
+        understood = True
+        for place in self.labels:
+            cell = one_line(self.above.get(place, ""))
+            may_lack = again or bool(numbers) or len(self.labels) == 1  # some have fewer numbers than others
+            if self.block.explicit:
+                numbers += [(cell, None)] if cell.strip() else []
+            elif found := label(cell):
+                numbers.append((found.printed if found.rest else cell, found))
+            elif cell.strip() or not may_lack:
+                understood = False
+                self.notes.wrong(
+                    "番号を読み取れません。第1節、1、(1)、①、1-(1)-①、ア のように書くか、"
+                    "記号のまま使うのであれば、この列を mapping で code にしてください。",
+                    "This is not a number. Write it like 第1節, 1, (1) or ①, or map this column to code.",
+                    row,
+                    place,
+                )
+        return numbers if understood else None
+
+    def _title(self, row: Row) -> str | None:
+        place = self.titles[0]
+        title = one_line(row.cell(place))
+        if not title.strip() and not any(row.cell(place).strip() for place in self.numbered):
+            title = one_line(self.above.get(place, ""))
+        if not title.strip():
+            self.notes.wrong(
+                "施策の名称がありません。書き入れてください。",
+                "The measure has no title. Write it in.",
+                row,
+                place,
+            )
+            return None
+        self.above[place] = title
+        return title
+
+
+def _is_total(text: str) -> bool:
+    return 0 < len(text) <= LONGEST_TOTAL and bool(TOTAL.fullmatch("".join(text.split())))

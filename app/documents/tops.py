@@ -1,0 +1,78 @@
+"""The lines above the tables: a title, perhaps a subtitle in brackets, headings and a legend. The rest is told."""
+
+import re
+from collections.abc import Sequence
+
+from app.documents import legends
+from app.documents.numbering import label, style
+from app.documents.reading import Row
+from app.documents.rows import HEADING, NOTE, Headings
+from app.documents.tables import LONGEST, Notes
+from app.documents.vocabulary import year_alone, years_of
+from app.documents.years import Years
+
+SUBTITLE = re.compile(r"[(（].*[)）]")
+
+
+class Top:
+    """What a document says above its tables. A title counts for all of its sheets, headings for those of one."""
+
+    def __init__(self, years: Years, notes: Notes) -> None:
+        self.years = years
+        self.notes = notes
+        self.title: str | None = None
+        self.subtitle: str | None = None
+        self.legend: dict[str, str] = {}
+        self.headings: Headings = []
+
+    def read(self, rows: Sequence[Row]) -> None:
+        legend = legends.read(rows)
+        self.legend = {**legend.codes, **self.legend}
+        self.headings = []
+        lines: list[str] = []
+        for place, row in enumerate(rows):
+            texts = list(dict.fromkeys(cell.strip() for cell in row.cells if cell.strip()))
+            lines += texts
+            if place in legend.rows:
+                self.notes.take(row, "legend")
+            else:
+                self._read_line(row, texts)
+        self.years.read_above(rows, lines)
+
+    def _read_line(self, row: Row, texts: Sequence[str]) -> None:
+        text, column = texts[0], row.filled()[0]
+        if len(texts) > 1:
+            self._leave(row, None)
+        elif HEADING.match(text) and label(text):
+            self.headings.append((style(text), text))
+            self.notes.take(row, "heading")
+        elif self.subtitle is None and self._is_subtitle(text):
+            self.subtitle = text
+            self.notes.take(row, "subtitle")
+            self._check_length(text, row, column)
+        elif self.title is None and self._is_title(text):
+            self.title = text.replace("\n", " ")
+            self.notes.take(row, "title")
+            self._check_length(text, row, column)
+        elif not year_alone(text):
+            self._leave(row, column)
+
+    def _is_subtitle(self, text: str) -> bool:
+        below_title = self.title not in (None, text)
+        return bool(SUBTITLE.fullmatch(text) or (below_title and years_of(text)[0]))
+
+    def _is_title(self, text: str) -> bool:
+        return not (SUBTITLE.fullmatch(text) or year_alone(text) or NOTE.match(text))
+
+    def _check_length(self, text: str, row: Row, column: int) -> None:
+        if len(text) > LONGEST["title"]:
+            self.notes.too_long(LONGEST["title"], row, column)
+
+    def _leave(self, row: Row, column: int | None) -> None:
+        if self.notes.sheet is None:  # what stands above the tables of each sheet would be told too often
+            self.notes.warn(
+                "見出しより上のこの行は、題名でも括弧書きの副題でも凡例でもないので、読みませんでした。",
+                "This line above the header is no title, no subtitle in brackets and no legend; it was not read.",
+                row,
+                column,
+            )

@@ -1,0 +1,196 @@
+"""The fiscal years of a table: which its rows report on, and to which of them each column belongs.
+
+Headers tell a year (H29実施内容), or the cell above them does; a column without one has that of the next on its left.
+The plan for the next year belongs to the year before. Where no header tells a year, a column may tell that of each row,
+or the lines above the table tell it for all, or whoever sends the document. A year without its era (29) is the one
+near those that are told with theirs.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from pydantic_core import PydanticCustomError
+
+from app import fiscal_years
+from app.documents.reading import Row
+from app.documents.tables import Column, Entry, Notes
+from app.documents.vocabulary import YEARLY, header, plain, year_alone, years_of
+
+RESULTS = ("implementation", "rating", "rationale")
+NEAR = 5  # years: a table does not reach further from the year that it is about
+BROKEN = re.compile("[元0-9０-９]年度")
+BARE = re.compile("([0-9]{1,2}|元)(?:年度?)?")
+
+
+class Years:
+    """What is known of the years while the document is read."""
+
+    def __init__(self, asked: int | None, notes: Notes) -> None:
+        self.asked = asked
+        self.notes = notes
+        self.above: int | None = None  # that the lines above the tables of this sheet tell
+        self.header: list[str] = []  # the cells of the last header
+        self.without_era: int | None = None  # the line of the last header that was asked for an era
+
+    # ---- the lines above a table
+
+    def read_above(self, rows: Sequence[Row], lines: Iterable[str]) -> None:
+        """The fiscal year that they say they report on."""
+        told = [years_of(line) for line in lines]
+        reported = {year for years, _ in told for year in years}
+        every = {year for _, years in told for year in years}
+        chosen = reported or every
+        self.above = min(chosen) if len(chosen) == 1 else None
+        broken = next((row for row in rows if any(map(BROKEN.search, row.cells))), None)
+        if self.asked is not None:
+            if self.above not in (None, self.asked):
+                self.notes.warn(
+                    f"表の上の行は {self.above} 年度ですが、指定された {self.asked} 年度として読みました。",
+                    f"The lines above the table say {self.above}; it was read as {self.asked}, as told.",
+                )
+            self.above = self.asked
+        elif broken and not every:
+            self._unreadable(broken, broken.filled()[0])
+
+    def _unreadable(self, row: Row, column: int) -> None:
+        self.notes.wrong(
+            "年度を読み取れません。平成29年度のように書いてください。",
+            "The fiscal year cannot be read. Write it like 平成29年度.",
+            row,
+            column,
+        )
+
+    # ---- years without their era
+
+    def near(self, row: Row) -> int | None:
+        """The year that the document speaks of where this row stands."""
+        return self.above or next(
+            (
+                said.year
+                for cell in (*row.cells, *self.header)
+                if (said := header(cell) or year_alone(cell)) and said.year
+            ),
+            None,
+        )
+
+    def of_era(self, bare: int, near: int | None, row: Row, column: int) -> int | None:
+        """In a table of H29, 30 is H30."""
+        if near is not None:
+            era = next(era for era in fiscal_years.ERAS if era.begins <= near)
+            year = era.begins + bare - 1
+            if abs(year - near) <= NEAR:
+                return year
+        self.without_era = row.line
+        heisei, reiwa = fiscal_years.label(1988 + bare), f"令和{bare}年度"
+        self.notes.wrong(
+            f"「{bare}」には元号がありません（{heisei} か {reiwa} か、分かりません）。"
+            f"H{bare} か R{bare} のように見出しに書くか、fiscal_year で年度を指定してください。",
+            f"A year {bare} has no era. Write H{bare} or R{bare} into the header, or tell fiscal_year.",
+            row,
+            column,
+        )
+        return None
+
+    # ---- the columns under a header
+
+    def of_columns(self, columns: list[Column], row: Row) -> list[int]:
+        """The years that the rows below report on; none where each row tells its own. Columns are given theirs."""
+        yearly = [
+            column
+            for column in columns
+            if column.field in YEARLY or (column.field == "extra" and column.dated is not None)
+        ]
+        dated = [(c, c.dated) for c in yearly if c.dated is not None and c.field != "extra"]
+        if all(column.field == "extra" for column in yearly):
+            return []
+        if not dated:
+            return self._from_elsewhere(columns, yearly, row)
+        results = [(column.field, year) for column, year in dated if column.field in RESULTS]
+        fields, years = {field for field, _ in results}, {year for _, year in results}
+        if len(years) > 1 and len(fields) < len(results):
+            return self._side_by_side(columns, years, row)
+        return self._of_one_year(yearly, dated, row)
+
+    def _from_elsewhere(self, columns: list[Column], yearly: list[Column], row: Row) -> list[int]:
+        if any(column.field == "fiscal_year" for column in columns):
+            return []
+        if self.above is None and self.without_era != row.line:
+            self.notes.wrong(
+                "どの年度の評価か分かりません。見出しに H29実施内容 のように書くか、fiscal_year で指定してください。",
+                "Nothing tells the fiscal year. Write it into the header, as in H29実施内容, or tell fiscal_year.",
+                row,
+            )
+        for column in yearly:
+            if self.above is None:
+                column.field = "nothing"
+            else:
+                column.year = self.above
+        return [] if self.above is None else [self.above]
+
+    def _of_one_year(self, yearly: list[Column], dated: list[tuple[Column, int]], row: Row) -> list[int]:
+        # What was done tells the year; where nothing of it is dated, the plan for the year after does.
+        first, told = min(dated, key=lambda pair: pair[0].ahead)
+        year = told - first.ahead
+        next_is_planned = any(column.field == "next_plan" and told == year + 1 for column, told in dated)
+        for column, told in dated:
+            expected = year + column.ahead
+            if column.ahead and told == year and next_is_planned:
+                column.field = "extra"  # what had been planned for this same year
+            elif told != expected:
+                self.notes.wrong(
+                    f"この列は {told} 年度、ほかの列によれば {expected} 年度です。"
+                    "年度をそろえるか、mapping で教えてください。",
+                    f"This column is of {told}; by the other columns it is of {expected}. Make them agree.",
+                    row,
+                    column.place,
+                )
+        if self.above not in (None, year) and self.notes.sheet is None:
+            self.notes.wrong(
+                f"見出しは {year} 年度、副題は {self.above} 年度です。"
+                "年度をそろえるか、fiscal_year で指定してください。",
+                f"The header reports on {year}, the subtitle on {self.above}. Make them agree.",
+                row,
+                first.place,
+            )
+        for column in yearly:
+            column.year = year
+        return [year]
+
+    def _side_by_side(self, columns: list[Column], results: set[int], row: Row) -> list[int]:
+        current: int | None = None
+        for column in columns:
+            if column.dated is not None:
+                year = column.dated - column.ahead
+                if column.ahead and year not in results and column.dated in results:
+                    column.keep()  # what had been planned for that year
+                    year = column.dated
+                current = year if column.field in (*YEARLY, "extra") else current
+            if column.field in YEARLY or (column.field == "extra" and column.dated is not None):
+                column.year = current
+            if column.field in YEARLY and column.year is None:
+                self.notes.wrong(
+                    "何年度の列か分かりません。見出しに年度を書くか、mapping で教えてください。",
+                    "Nothing tells the year of this column. Write it into the header, or tell it with mapping.",
+                    row,
+                    column.place,
+                )
+                column.field = "nothing"
+        return sorted(
+            {column.year for column in columns if column.field in YEARLY and column.year is not None}
+        )
+
+    # ---- a row
+
+    def of_row(self, entry: Entry) -> list[int]:
+        """The year that the row itself tells."""
+        column = entry.block.of("fiscal_year")[0].place
+        try:
+            return [fiscal_years.parse(entry.year)]
+        except PydanticCustomError:
+            bare = BARE.fullmatch(plain(entry.year))
+        if bare is None:
+            self._unreadable(entry.row, column)
+            return []
+        number = 1 if bare[1] == "元" else int(bare[1])
+        year = self.of_era(number, self.near(entry.row), entry.row, column)
+        return [] if year is None else [year]
