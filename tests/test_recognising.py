@@ -750,3 +750,37 @@ def test_a_legend_tells_what_marks_mean_wherever_it_stands(line: str, above: boo
     found = table("\n".join(["計画 H30実績", *([line, *rows] if above else [*rows, f"{line},,,"])]))
     assert list(found.legend.items()) == [("◎", "良い"), ("○", "普通"), ("△", "悪い")]
     assert len(brief(found)) == 1
+
+
+def test_a_row_under_a_header_of_two_rows_is_data_where_something_leads_to_it() -> None:
+    found = table(
+        "計画 令和5年度実績\n基本目標,施策,KPI,基準値,,評価\n,,,年度,値,\n1 しごと,1-1 創業,件数,R1,3,A\n"
+        ",1-2 就農,人数,R1,1,B"
+    )
+    assert [entry.line for entry in found.evaluations] == [4, 5]
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "い計画（平成27年度～31年度）",
+        "い計画（令和2年度から6年度まで）",
+        "い計画（R2～R6）",
+        "令和2年度改定　い計画",
+        "い計画 令和6年度作成",
+        "令和6年度第1回い町推進委員会資料",
+    ],
+)
+def test_a_year_that_is_not_reported_on_is_not_taken_for_it(title: str) -> None:
+    asked = table(f"{title}\n番号,事業名,実績,評価\n1,学習,a,A")
+    assert "fiscal_year" in only_problem(asked).en
+    assert [row[2] for row in brief(table(f"{title}\n番号,事業名,H29実績,評価\n1,学習,a,A"))] == [2017]
+
+
+def test_headings_of_another_kind_of_number_stand_below_each_other() -> None:
+    found = table(
+        "計画 H30実績\n番号,事業名,実績,評価\nⅠ 人権,,,\n１ 学校,,,\n1,学習,a,A\n"
+        "２ 地域,,,\n1,食堂,a,B\nⅡ 相談,,,\n１ 窓口,,,\n1,電話,a,A"
+    )
+    assert [row[0] for row in brief(found)] == ["1-1-1", "1-2-1", "2-1-1"]
+    assert list(found.sections) == ["1", "2"]

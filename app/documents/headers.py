@@ -92,7 +92,8 @@ class Headers:
         own = [p for p in row.filled() if all(up.cell(p) != row.cell(p) for up in above)]
         leading = {
             place
-            for place, cell in enumerate(above[-1].cells, 1)
+            for upper in above
+            for place, cell in enumerate(upper.cells, 1)
             if (said := self._named(cell)) and said.field in LEADING
         }
         return leading.isdisjoint(own) and any(

@@ -11,9 +11,8 @@ PAIR = re.compile(
     rf"(?:^|[\s　、，,;；／/|｜「(（【\[…】\])）:：]|凡例|評価|区分|基準)\s*(?P<mark>{MARK})"
     r"\s*(?:[:：＝=…‥・]+|\s|[-－―]+|→)\s*"
 )
-BEGINS = re.compile(
-    rf"[\s※＊*【\[（(〔「]*(?:凡|評|記|{MARK})"
-)  # a quick look, for the many rows that are none
+# A quick look, for the many rows that are none.
+BEGINS = re.compile(rf"[\s※＊*【\[（(〔「]*(?:凡|評|記|{MARK})")
 HEADS = re.compile(
     r"[【\[（(〔]?\s*(凡\s*例|評価の?区分|評価の?基準|評価の?凡例|評価の?記号|評価の?目安|記号の?説明)"
 )

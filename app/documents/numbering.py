@@ -82,10 +82,15 @@ def numbers(text: str) -> tuple[int, ...] | None:
     return found.numbers if found and not found.rest else None
 
 
+KINDS = re.compile(
+    "(?P<digits>[0-9０-９]+)|(?P<kanji>[一二三四五六七八九十]+)|(?P<circled>[①-⑳])|(?P<roman>[Ⅰ-Ⅻ]+)"
+)
+
+
 def style(heading: str) -> str:
     """How a heading is numbered: those of one style stand beside each other, those of another below."""
     found = label(heading)
-    return re.sub(r"[0-9０-９一二三四五六七八九十]+|[①-⑳]|[Ⅰ-Ⅻ]", "#", found.printed if found else heading)
+    return KINDS.sub(lambda number: str(number.lastgroup), found.printed if found else heading)
 
 
 def _value(found: re.Match[str]) -> tuple[int, str]:

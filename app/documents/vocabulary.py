@@ -181,13 +181,18 @@ TOLD = re.compile(
     r"(?=進捗|実績|評価|取組|実施|結果|報告|[\s)】]|$))"
 )
 REPORTED = re.compile(r"^(?:の|における|\s|\(\d{4}年度?\))*(?:進捗|実績|評価|実施|取組|結果|報告|事業)")
+MADE = re.compile(r"\s*(?:改[定訂]|策定|制定|作成|公表|発行|版|第\s*\d+\s*[回号])")
 RANGE = re.compile(r"[~〜～\-－–]|から")
 
 
-def years_of(line: str) -> tuple[list[int], list[int]]:
-    """The fiscal years that a line names: those that it says it reports on, and all."""
+def years_of(line: str) -> tuple[list[int], list[int], list[int]]:
+    """The fiscal years that a line names: those that it says it reports on, those that it may be about, and all.
+
+    It is not about the ends of a term, nor about the year in which something was made.
+    """
     text = normalize("NFKC", line)
     reported: list[int] = []
+    about: list[int] = []
     every: list[int] = []
     for found in TOLD.finditer(text):
         try:
@@ -197,9 +202,12 @@ def years_of(line: str) -> tuple[list[int], list[int]]:
         before, after = text[: found.start()].rstrip(), text[found.end() :].lstrip()
         in_range = bool(RANGE.search(before[-2:]) or RANGE.match(after[:2]))
         every.append(year)
-        if REPORTED.match(after) and not in_range:
+        if in_range or MADE.match(after):
+            continue
+        about.append(year)
+        if REPORTED.match(after):
             reported.append(year)
-    return list(dict.fromkeys(reported)), list(dict.fromkeys(every))
+    return reported, about, every
 
 
 def spaced(text: str) -> str:

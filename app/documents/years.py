@@ -37,9 +37,8 @@ class Years:
     def read_above(self, rows: Sequence[Row], lines: Iterable[str]) -> None:
         """The fiscal year that they say they report on."""
         told = [years_of(line) for line in lines]
-        reported = {year for years, _ in told for year in years}
-        every = {year for _, years in told for year in years}
-        chosen = reported or every
+        reported = {year for years, _, _ in told for year in years}
+        chosen = reported or {year for _, years, _ in told for year in years}
         self.above = min(chosen) if len(chosen) == 1 else None
         broken = next((row for row in rows if any(map(BROKEN.search, row.cells))), None)
         if self.asked is not None:
@@ -49,7 +48,7 @@ class Years:
                     f"The lines above the table say {self.above}; it was read as {self.asked}, as told.",
                 )
             self.above = self.asked
-        elif broken and not every:
+        elif broken and not any(every for _, _, every in told):
             self._unreadable(broken, broken.filled()[0])
 
     def _unreadable(self, row: Row, column: int) -> None:
