@@ -67,7 +67,7 @@ class Codes:
         self.with_headings = _begin_anew(entries)
         self.all_asked = numbering is None and not any(entry.own or entry.block.explicit for entry in entries)
         if self.all_asked and entries:
-            notes.sheet = entries[0].sheet
+            self.notes.sheet = entries[0].sheet
             self._ask_number(entries[0])  # once for all of them
 
     def of(self, entry: Entry) -> Called | None:

@@ -37,10 +37,13 @@ class Columns:
         self.notes = notes
         self.understood: list[Mapped] = []
         self.used: set[str] = set()  # keys of the mapping that found their column
+        self.layouts: dict[str | None, list[Column]] = {}  # the columns of each sheet's first header
 
     def block(self, rows: Sequence[Row], place: range, end: int, spans: Spans | None) -> Block:
         """The header at this place, and the rows below it to the end."""
         head = list(rows[place.start : place.stop])
+        for row in head:
+            self.notes.take(row, "header")
         width = max(row.filled()[-1] for row in head)
         self.years.header = [cell for row in head for cell in row.cells]
         columns = self._columns(head, width, spans)
@@ -49,6 +52,7 @@ class Columns:
         years = self.years.of_columns(columns, head[-1])
         self._check(columns, head[-1])
         self._remember(columns)
+        self.layouts.setdefault(self.notes.sheet, columns)
         return Block(head, list(rows[place.stop : end]), columns, width, years)
 
     # ---- what the header says

@@ -91,10 +91,9 @@ class Measures:
                 entry.row,
             )
         if measure is None:
-            measure = RecognisedMeasure(
+            measure = self.measures[its.code] = RecognisedMeasure(
                 entry.row.line, its.section_code, its.path, its.code, title, entry.sheet
             )
-            self.measures[its.code] = measure
         known = self.sections.get(its.section_code, (its.section_label, None))
         self.sections[its.section_code] = (known[0], known[1] or its.section_title)
         self.notes.take(entry.row, "measure", its.code)

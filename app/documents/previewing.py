@@ -98,7 +98,7 @@ def _cut(cell: str) -> str:
 def _column(column: Column) -> dict[str, Any]:
     return {
         "column": column.place,
-        "header": "" if column.name == "?" else column.name,
+        "header": column.name,
         "field": None if column.field == "nothing" else column.field,
         "fiscal_year": column.year,
     }

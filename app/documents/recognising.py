@@ -17,7 +17,7 @@ from app.documents.headers import Headers
 from app.documents.measures import Measures
 from app.documents.reading import Row, Sheet
 from app.documents.rows import Rows
-from app.documents.tables import UNKEEPABLE, Asked, Block, Column, Entry, Notes, Recognised
+from app.documents.tables import UNKEEPABLE, Asked, Block, Entry, Notes, Recognised
 from app.documents.tops import Top
 from app.documents.years import Years
 from app.kit.text import excerpt
@@ -40,7 +40,6 @@ class _Document:
         self.headers = Headers(asked.mapping)
         self.columns = Columns(asked.mapping, self.years, self.notes)
         self.measures = Measures(asked, self.years, self.notes)
-        self.layouts: dict[str | None, list[Column]] = {}
 
     def read(self, sheets: Sequence[Sheet]) -> Recognised:
         missing = [name for name in self.asked.sheets if name not in {sheet.name for sheet in sheets}]
@@ -62,7 +61,7 @@ class _Document:
             self.top.legend,
             [sheet.name for sheet in read if sheet.name is not None],
             self.measures.counted,
-            self.layouts,
+            self.columns.layouts,
             self.notes.taken,
         )
 
@@ -97,13 +96,10 @@ class _Document:
         self._check_characters(rows)
         self.top.read(rows[:first])
         places = self.headers.places(rows, first)
-        for row in (row for place in places for row in rows[place.start : place.stop]):
-            self.notes.take(row, "header")
         ends = [*(place.start for place in places[1:]), len(rows)]
         blocks = [
             self.columns.block(rows, place, end, sheet.spans) for place, end in zip(places, ends, strict=True)
         ]
-        self.layouts[self.notes.sheet] = blocks[0].columns
         # Blocks with the same columns are one table with its header repeated.
         tables = groupby(blocks, key=lambda block: [(column.place, column.field) for column in block.columns])
         return [entry for _, table in tables for entry in self._read_table(table)]
@@ -113,14 +109,16 @@ class _Document:
         read: list[tuple[Block, list[Entry]]] = []
         for block in blocks:
             legend = legends.read(block.rows)
-            self.top.legend |= {
-                mark: text for mark, text in legend.codes.items() if mark not in self.top.legend
-            }
-            for place in legend.rows:
-                self.notes.take(block.rows[place], "legend")
+            for mark, meaning in legend.codes.items():
+                self.top.legend.setdefault(mark, meaning)
             reader = Rows(block, self.top.headings, above, self.notes)
-            told = [reader.entry(row) for place, row in enumerate(block.rows) if place not in legend.rows]
-            read.append((block, [entry for entry in told if entry]))
+            its: list[Entry] = []
+            for place, row in enumerate(block.rows):
+                if place in legend.rows:
+                    self.notes.take(row, "legend")
+                elif entry := reader.entry(row):
+                    its.append(entry)
+            read.append((block, its))
         entries = [entry for _, its in read for entry in its]
         take_from_titles(entries)
         for block, its in read:

@@ -51,7 +51,8 @@ class Rows:
     def entry(self, row: Row) -> Entry | None:
         """The measure that the row tells of, if it does."""
         filled = row.filled()
-        if not self.block.explicit and self._is_aside(row, filled):
+        if not self.block.explicit and (kind := self._aside(row, filled)):
+            self.notes.take(row, kind)
             return None
         if not self._fits(row, filled):
             return None
@@ -79,7 +80,8 @@ class Rows:
 
     # ---- rows that are no measures
 
-    def _is_aside(self, row: Row, filled: list[int]) -> bool:
+    def _aside(self, row: Row, filled: list[int]) -> str | None:
+        """What the row is taken for, if it is no measure."""
         first = row.cell(filled[0])
         text = first.strip()
         alone = len(filled) == 1 or (
@@ -89,17 +91,15 @@ class Rows:
             self.notes.warn(
                 "合計などの行なので、施策としては読みませんでした。", "This is a total and no measure.", row
             )
-            self.notes.take(row, "total")
-        elif alone and NOTE.match(text):
+            return "total"
+        if alone and NOTE.match(text):
             self.notes.warn(
                 "注釈の行なので、施策としては読みませんでした。", "This is a note and no measure.", row
             )
-            self.notes.take(row, "note")
-        elif alone and (filled[0] == 1 or filled[0] in self.leading) and self._is_heading(text):
-            self.notes.take(row, "heading")
-        else:
-            return False
-        return True
+            return "note"
+        if alone and (filled[0] == 1 or filled[0] in self.leading) and self._is_heading(text):
+            return "heading"
+        return None
 
     def _is_heading(self, text: str) -> bool:
         found = label(text)

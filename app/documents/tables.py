@@ -6,7 +6,7 @@ A row that tells of a measure is an *entry*; whatever else a row is, and all tha
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, NotRequired, TypedDict
@@ -101,8 +101,8 @@ class Recognised:
     sheets: list[str] = field(default_factory=list)
     counted: bool = False  # the codes are not from the document: measures were counted as they came
     # Of each sheet that was read: the columns of its first header; what each line was taken for, and for which measure.
-    layouts: Mapping[str | None, Sequence["Column"]] = field(default_factory=dict)
-    taken: Mapping[str | None, Mapping[int, tuple[str, str | None]]] = field(default_factory=dict)
+    layouts: dict[str | None, list["Column"]] = field(default_factory=dict)
+    taken: dict[str | None, dict[int, tuple[str, str | None]]] = field(default_factory=dict)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ class Entry:
 class Notes:
     """What is wrong with a document, and what is worth knowing: each with its place, in both languages.
 
-    Also what each line was taken for, so that it can be shown beside it.
+    And what each line was taken for.
     """
 
     def __init__(self) -> None:
@@ -193,10 +193,6 @@ class Notes:
         self._problems: list[Problem] = []
         self._warnings: list[Problem] = []
         self._untold = 0
-
-    def take(self, row: Row, kind: str, code: str | None = None) -> None:
-        """What the line was taken for, and for which measure."""
-        self.taken[self.sheet][row.line] = kind, code
 
     def wrong(self, ja: str, en: str, row: Row | None = None, column: int | None = None) -> None:
         if len(self._problems) == MOST_PROBLEMS:
@@ -207,6 +203,9 @@ class Notes:
     def warn(self, ja: str, en: str, row: Row | None = None, column: int | None = None) -> None:
         if len(self._warnings) < MOST_PROBLEMS:
             self._warnings.append(self._note(ja, en, row, column))
+
+    def take(self, row: Row, kind: str, code: str | None = None) -> None:
+        self.taken[self.sheet][row.line] = kind, code
 
     def too_long(self, most: int, row: Row, column: int) -> None:
         length = len(row.cell(column))

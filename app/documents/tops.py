@@ -33,29 +33,30 @@ class Top:
         for place, row in enumerate(rows):
             texts = list(dict.fromkeys(cell.strip() for cell in row.cells if cell.strip()))
             lines += texts
-            if place in legend.rows:
-                self.notes.take(row, "legend")
-            else:
-                self._read_line(row, texts)
+            kind = "legend" if place in legend.rows else self._read_line(row, texts)
+            if kind:
+                self.notes.take(row, kind)
         self.years.read_above(rows, lines)
 
-    def _read_line(self, row: Row, texts: Sequence[str]) -> None:
+    def _read_line(self, row: Row, texts: Sequence[str]) -> str | None:
+        """What the line is taken for."""
         text, column = texts[0], row.filled()[0]
         if len(texts) > 1:
             self._leave(row, None)
         elif HEADING.match(text) and label(text):
             self.headings.append((style(text), text))
-            self.notes.take(row, "heading")
+            return "heading"
         elif self.subtitle is None and self._is_subtitle(text):
             self.subtitle = text
-            self.notes.take(row, "subtitle")
             self._check_length(text, row, column)
+            return "subtitle"
         elif self.title is None and self._is_title(text):
             self.title = text.replace("\n", " ")
-            self.notes.take(row, "title")
             self._check_length(text, row, column)
+            return "title"
         elif not year_alone(text):
             self._leave(row, column)
+        return None
 
     def _is_subtitle(self, text: str) -> bool:
         below_title = self.title not in (None, text)
