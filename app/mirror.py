@@ -24,6 +24,7 @@ from sqlmodel import Session
 
 from app.changes import CHUNK, ENTITIES, SOFTWARE, remove, save
 from app.feed import digest_of
+from app.kit.bulk import among
 from app.kit.database import Database
 from app.models import DOCUMENT, EVALUATION, MEASURE, PLAN, SECTION, SOURCE, Plan, now
 
@@ -436,7 +437,7 @@ def _ids(
         rows = session.execute(
             sa.select(ENTITIES[entity].table.c.id, *columns)
             .select_from(source)
-            .where(sa.tuple_(*columns).in_(some), *conditions)
+            .where(among(session, columns, some), *conditions)
         )
         found |= {"/".join(map(str, row[1:])): row[0] for row in rows}
     return found

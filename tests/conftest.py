@@ -138,13 +138,20 @@ def running(url: str, port: int = 0, **settings: Any) -> Iterator[Service]:
         thread.join()
 
 
-@pytest.fixture(scope="session")
-def library(backend: Backend) -> Iterator[Service]:
-    """A service with the seed, for tests that only read."""
+@contextmanager
+def lent(backend: Backend) -> Iterator[Service]:
+    """The service with a copy of the seed, which goes with it."""
     url = backend.seeded()
     with running(url) as service:
         yield service
     backend.drop(url)
+
+
+@pytest.fixture(scope="session")
+def library(backend: Backend) -> Iterator[Service]:
+    """A service with the seed, for tests that only read."""
+    with lent(backend) as service:
+        yield service
 
 
 @pytest.fixture
@@ -200,10 +207,8 @@ def town(
 @pytest.fixture(scope="module")
 def hall(backend: Backend) -> Iterator[Service]:
     """One service for many attempts: each works on rows of its own."""
-    url = backend.seeded()
-    with running(url) as service:
+    with lent(backend) as service:
         yield service
-    backend.drop(url)
 
 
 @pytest.fixture

@@ -231,6 +231,19 @@ def test_who_waits_too_long_for_another_writer_is_put_off(impatient: Service):
     assert_that_log_and_tables_agree(impatient)
 
 
+def test_many_rows_that_cannot_wait_any_longer_are_put_off(impatient: Service):
+    rows = ["番号\t事業名\tH30実績\t評価", *(f"9-{n}\t施策{n}\ta\tA" for n in range(100))]
+    sent = {"params": {"name": "a.tsv", "plan": PLAN}, "content": "\n".join(rows).encode()}
+    held = "UPDATE feed SET seq = seq" if impatient.database.sqlite else "LOCK TABLE measure IN SHARE MODE"
+    with impatient.holder(impatient.key("admin", last_used_at=now())) as admin:
+        with impatient.database.writing() as session:
+            session.execute(sa.text(held))
+            answer = admin.post("/imports", **sent)
+            assert (answer.status_code, "retry-after" in answer.headers) == (503, True), answer.text
+        assert admin.post("/imports", **sent).json()["created"]["evaluation"] == 100
+    assert_that_log_and_tables_agree(impatient)
+
+
 def test_a_statement_that_takes_too_long_is_ended(backend: Backend):
     if backend.name == "sqlite":  # which answers for itself, on one machine
         return

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import FUJIMI, SEED, Backend, Service, running
+from tests.conftest import FUJIMI, SEED, Backend, Service, lent
 from tests.test_samples import FILES, send
 
 PLAN = "fujimi-yumetsunagu"
@@ -155,12 +155,10 @@ def test_a_year_without_evaluations_has_no_document(read: httpx.Client):
 @pytest.fixture(scope="module")
 def archive(backend: Backend) -> Iterator[httpx.Client]:
     """A service with the seed and all samples."""
-    url = backend.seeded()
-    with running(url) as service, service.holder(service.key("admin")) as client:
+    with lent(backend) as service, service.holder(service.key("admin")) as client:
         for file in FILES:
             send(client, file).raise_for_status()
         yield client
-    backend.drop(url)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -232,10 +230,8 @@ MEASURE = st.tuples(
 @pytest.fixture(scope="module")
 def press(backend: Backend) -> Iterator[httpx.Client]:
     """A service for generated plans."""
-    url = backend.seeded()
-    with running(url) as service, service.holder(service.key("admin")) as client:
+    with lent(backend) as service, service.holder(service.key("admin")) as client:
         yield client
-    backend.drop(url)
 
 
 made = iter(range(1, 1_000_000))

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.models import CHANGE
-from tests.conftest import FUJIMI, KAWAGOE, Backend, Service, running
+from tests.conftest import FUJIMI, KAWAGOE, Backend, Service, lent
 
 PLAN = "fujimi-yumetsunagu"
 ANY = {"If-Match": "*"}
@@ -64,10 +64,8 @@ def make_plan(client: httpx.Client, slug: str = "kawagoe-kosodate", **fields: An
 @pytest.fixture(scope="module")
 def office(backend: Backend) -> Iterator[httpx.Client]:
     """An admin at a service that many tests share: whatever they send must be refused."""
-    url = backend.seeded()
-    with running(url) as service, service.holder(service.key("admin")) as client:
+    with lent(backend) as service, service.holder(service.key("admin")) as client:
         yield client
-    backend.drop(url)
 
 
 def refused(

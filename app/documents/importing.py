@@ -21,6 +21,7 @@ from app.documents.reading import MEDIA_TYPES, Unreadable, kind_of
 from app.documents.reading import Problem as Unclear
 from app.documents.vocabulary import FIELDS, plain
 from app.fiscal_years import FiscalYearParameter
+from app.kit.bulk import among
 from app.kit.errors import Finding, Invalid, Say
 from app.kit.text import ONE_LINE, excerpt, fold, refusal
 from app.measures import NewMeasure
@@ -664,7 +665,7 @@ class _Import:
         keys = [(row["measure_id"], row["fiscal_year"], row["ordinal"]) for row in evaluations]
         columns = (EVALUATION.c.measure_id, EVALUATION.c.fiscal_year, EVALUATION.c.ordinal)
         there = self.session.execute(
-            sa.select(*columns, EVALUATION.c.extra).where(sa.tuple_(*columns).in_(keys))
+            sa.select(*columns, EVALUATION.c.extra).where(among(self.session, columns, keys))
         )
         known = {tuple(row[:3]): row[3] for row in there}
         told = {mapped["header"] for mapped in self.head["mapping"] if mapped["field"] == "extra"}
@@ -680,7 +681,9 @@ class _Import:
         names = ["measure_id", "fiscal_year", "ordinal"]
         keys = [tuple(row[name] for name in names) for row in evaluations]
         columns = [EVALUATION.c[name] for name in names]
-        there = self.session.execute(sa.select(EVALUATION).where(sa.tuple_(*columns).in_(keys))).mappings()
+        there = self.session.execute(
+            sa.select(EVALUATION).where(among(self.session, columns, keys))
+        ).mappings()
         known = {tuple(row[name] for name in names): row for row in there}
         for row, key in zip(evaluations, keys, strict=True):
             before = known.get(key)

@@ -82,5 +82,7 @@ def insert(session: Session, table: sa.Table, rows: Sequence[Mapping[str, Any]])
             with cursor.copy(statement.encode()) as copy:
                 for row in rows:
                     copy.write_row(written(row))
-        except psycopg.IntegrityError as error:
-            raise sa.exc.IntegrityError(statement, None, error) from error
+        except psycopg.Error as error:  # told as those of any other statement are
+            raise sa.exc.DBAPIError.instance(
+                statement, None, error, psycopg.Error, dialect=dialect
+            ) from error
