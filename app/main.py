@@ -56,20 +56,12 @@ TAGS = [
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings()
-    database = Database(
-        settings.database_url,
-        settings.pool_size,
-        settings.busy_timeout,
-        read_url=settings.read_database_url,
-        statement_timeout=settings.statement_timeout,
-    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with assistants():
-            yield {"farewell": database.watch.end}
-        await database.watch.close()
-        database.dispose()
+            yield {"farewell": lambda: app.state.database.watch.end()}
+        await app.state.database.close()
 
     app = FastAPI(
         title="Shinchoku 進捗",
@@ -87,7 +79,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.settings = settings
-    app.state.database = database
+    app.state.database = Database(
+        settings.database_url,
+        settings.pool_size,
+        settings.busy_timeout,
+        read_url=settings.read_database_url,
+        statement_timeout=settings.statement_timeout,
+    )
     app.state.openings = CapacityLimiter(2)  # files that are opened at once
     for router in (
         plans.router,
@@ -109,7 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ):
         app.include_router(router)
     app.mount("/docs/assets", docs.assets)
-    assistants = answer_assistants(app, database)
+    assistants = answer_assistants(app)
     app.openapi = lambda: docs.describe(app)  # type: ignore[method-assign]
 
     app.add_middleware(GZipMiddleware, minimum_size=1_000)

@@ -49,7 +49,7 @@ Limit = Annotated[int, Field(ge=1, le=MOST_ROWS, description="Rows at most")]
 Running = Callable[[], AbstractAsyncContextManager[Any]]
 
 
-def answer_assistants(app: FastAPI, database: Database) -> Running:
+def answer_assistants(app: FastAPI) -> Running:
     """Adds /mcp to the application, and tells what is to be entered while it runs."""
     if not INSTALLED:
         return nullcontext
@@ -58,6 +58,7 @@ def answer_assistants(app: FastAPI, database: Database) -> Running:
 
     @contextmanager
     def asking() -> Iterator[Session]:
+        database: Database = app.state.database
         try:
             with database.reading() as session:
                 yield session

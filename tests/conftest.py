@@ -1,12 +1,12 @@
 """The service as its users meet it: over HTTP, on a real server, on SQLite and on PostgreSQL."""
 
+import asyncio
 import os
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 import uvicorn
+from fastapi import FastAPI
 
 from app.cli import beside, main
 from app.documents.importing import Told, import_document
@@ -25,6 +26,7 @@ from app.kit.settings import ROOT, Settings
 from app.main import create_app
 from app.models import API_KEY, FEED, now
 from tests.postgres import Server, postgres
+from tests.processes import caller
 
 SEED = ROOT / "seed" / "fujimi-h29.txt"
 FUJIMI, KAWAGOE = "112356", "112011"
@@ -90,9 +92,24 @@ def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 class Service:
     """A running service with its database, and clients that speak to it."""
 
-    url: str
-    database: Database
+    app: FastAPI
+    loop: asyncio.AbstractEventLoop
     anyone: httpx.Client
+
+    @property
+    def database(self) -> Database:
+        database: Database = self.app.state.database
+        return database
+
+    @property
+    def url(self) -> str:
+        return self.database.engine.url.render_as_string(hide_password=False)
+
+    def move(self, url: str) -> None:
+        """Goes on with another database, as if it had just been started on that."""
+        left = self.database
+        self.app.state.database = Database(url, pool_size=5, busy_timeout=10)
+        asyncio.run_coroutine_threadsafe(left.close(), self.loop).result()
 
     def key(self, role: str = "admin", municipality_code: str | None = None, **columns: Any) -> str:
         key = keys.make()
@@ -113,26 +130,29 @@ class Service:
             return session.execute(sa.select(FEED)).one()
 
     def holder(self, key: str) -> httpx.Client:
-        return httpx.Client(
-            base_url=self.anyone.base_url, headers={"Authorization": f"Bearer {key}"}, timeout=30
-        )
+        return caller(self.anyone.base_url, key)
 
 
 @contextmanager
 def running(url: str, port: int = 0, **settings: Any) -> Iterator[Service]:
     """The service on a port of its own, in a thread."""
     app = create_app(Settings(database_url=url, **settings))
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=port, http=Protocol, log_config=None, access_log=False, lifespan="on")
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
+    config = uvicorn.Config(app, port=port, http=Protocol, log_config=None, access_log=False, lifespan="on")
+    server = uvicorn.Server(config)
+    runner = asyncio.Runner(loop_factory=config.get_loop_factory())
+
+    def serve() -> None:
+        with runner:
+            runner.run(server.serve())
+
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
         while not server.started and thread.is_alive():
             time.sleep(0.005)
         port = server.servers[0].sockets[0].getsockname()[1]
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            yield Service(url, app.state.database, client)
+        with caller(f"http://127.0.0.1:{port}") as anyone:
+            yield Service(app, runner.get_loop(), anyone)
     finally:
         server.should_exit = True
         thread.join()
@@ -141,10 +161,9 @@ def running(url: str, port: int = 0, **settings: Any) -> Iterator[Service]:
 @contextmanager
 def lent(backend: Backend) -> Iterator[Service]:
     """The service with a copy of the seed, which goes with it."""
-    url = backend.seeded()
-    with running(url) as service:
+    with running(backend.seeded()) as service:
         yield service
-    backend.drop(url)
+    backend.drop(service.url)
 
 
 @pytest.fixture(scope="session")
@@ -160,48 +179,23 @@ def read(library: Service) -> httpx.Client:
 
 
 @pytest.fixture(scope="session")
-def closing(backend: Backend) -> Iterator[Callable[[ExitStack], None]]:
-    """Closes while other tests go on: a server looks ten times a second whether it is to stop."""
-    with ThreadPoolExecutor(4) as pool:
-        asked: list[Future[None]] = []
-        yield lambda stack: asked.append(pool.submit(stack.close))
-        for future in asked:
-            future.result()
-
-
-@pytest.fixture(scope="session")
-def spare(
-    backend: Backend, closing: Callable[[ExitStack], None]
-) -> Iterator[list[tuple[ExitStack, Service]]]:
-    """At most one service with an untouched copy of the seed, left over by a test that wrote nothing."""
-    kept: list[tuple[ExitStack, Service]] = []
-    yield kept
-    for stack, _ in kept:
-        closing(stack)
+def house(backend: Backend) -> Iterator[Service]:
+    with lent(backend) as service:
+        yield service
 
 
 @pytest.fixture
-def town(
-    backend: Backend,
-    spare: list[tuple[ExitStack, Service]],
-    closing: Callable[[ExitStack], None],
-) -> Iterator[Service]:
-    """A service with a copy of the seed of its own, for tests that write."""
-    if spare:
-        stack, service = spare.pop()
-    else:
-        stack = ExitStack()
-        url = backend.seeded()
-        stack.callback(backend.drop, url)
-        service = stack.enter_context(running(url))
-    before = service.state()
-    yield service
-    if service.state() == before:
-        with service.database.writing() as session:
+def town(backend: Backend, house: Service) -> Iterator[Service]:
+    """A service with an untouched copy of the seed, for tests that write."""
+    before = house.state()
+    yield house
+    if house.state() == before:
+        with house.database.writing() as session:
             session.execute(sa.delete(API_KEY))
-        spare.append((stack, service))
     else:
-        closing(stack)
+        written = house.url
+        house.move(backend.seeded())
+        backend.drop(written)
 
 
 @pytest.fixture(scope="module")

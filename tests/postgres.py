@@ -57,8 +57,11 @@ class Server:
 
     def create_database(self, name: str, template: str | None = None) -> str:
         """The URL of a new database: empty, or a copy of a template that nobody is connected to."""
-        copied = SQL(" TEMPLATE {}").format(Identifier(template)) if template else SQL("")
-        self.execute(SQL("CREATE DATABASE {}").format(Identifier(name)) + copied)
+        make = SQL("CREATE DATABASE {} TEMPLATE {} {}")
+        # Of two ways to copy the quick one is the only one before PostgreSQL 15.
+        with self._talk() as connection:
+            how = SQL("STRATEGY file_copy" if connection.info.server_version >= 150000 else "")
+            connection.execute(make.format(Identifier(name), Identifier(template or "template1"), how))
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
@@ -91,9 +94,12 @@ class Server:
         )
 
     def execute(self, statement: psycopg.sql.Composed) -> None:
-        address = self.address.set(drivername="postgresql").render_as_string(hide_password=False)
-        with psycopg.connect(address, autocommit=True) as connection:
+        with self._talk() as connection:
             connection.execute(statement)
+
+    def _talk(self) -> psycopg.Connection:
+        address = self.address.set(drivername="postgresql").render_as_string(hide_password=False)
+        return psycopg.connect(address, autocommit=True)
 
 
 @contextmanager

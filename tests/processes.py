@@ -1,13 +1,14 @@
 """The service and its commands as processes.
 
-`shinchoku` starts one as its users do. That takes a second, in which the code is read; most are therefore begun as
-forks of one that has read it already.
+To start one takes a second, in which the code is read; most are therefore begun as forks of one that has read it
+already. Clients do not read whom the world trusts either.
 """
 
 import multiprocessing
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -27,27 +28,21 @@ SPAWN, FORKS = multiprocessing.get_context("spawn"), multiprocessing.get_context
 FORKS.set_forkserver_preload(["app.cli", "app.main", "tests.promises.writer"])
 
 
-def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "app.cli", *map(str, arguments)]
+NOBODY = ssl.SSLContext(
+    ssl.PROTOCOL_TLS_CLIENT
+)  # is trusted: who that might be takes longer to read than most tests
+
+
+def caller(address: str | httpx.URL, key: str | None = None, patience: float = 30) -> httpx.Client:
+    """What speaks to a service, with a key or as anyone."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx.Client(base_url=address, headers=headers, timeout=patience, verify=NOBODY)
 
 
 def environment(**settings: str) -> dict[str, str]:
     """Ours without the settings of whoever runs the tests, and with these."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SHINCHOKU_")}
     return kept | {f"SHINCHOKU_{name.upper()}": value for name, value in settings.items()}
-
-
-def shinchoku(
-    *arguments: str | Path, patience: float = 60, **settings: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments),
-        env=environment(**settings),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=patience,
-    )
 
 
 def free_port() -> int:
@@ -58,17 +53,18 @@ def free_port() -> int:
 
 
 class Process:
-    """What runs a function, with settings and a file for what it says; `fresh` reads the code first."""
+    """What runs a function, with settings and files for what it says; `fresh` reads the code first."""
 
     def __init__(
         self,
         run: Callable[..., object],
         *arguments: Any,
         output: str | Path = os.devnull,
+        errors: str | Path | None = None,
         fresh: bool = False,
         **settings: str,
     ) -> None:
-        given = (run, arguments, environment(**settings), str(output))
+        given = (run, arguments, environment(**settings), str(output), str(errors or output))
         self.process = (SPAWN if fresh else FORKS).Process(target=_begin, args=given)
         self.process.start()
         assert self.process.pid
@@ -95,15 +91,18 @@ class Process:
 
 
 def _begin(
-    run: Callable[..., object], arguments: tuple[Any, ...], environment: dict[str, str], output: str
+    run: Callable[..., object],
+    arguments: tuple[Any, ...],
+    environment: dict[str, str],
+    output: str,
+    errors: str,
 ) -> None:
     os.setsid()
     threading.Thread(target=_end_with_the_tests, daemon=True).start()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdin = os.fdopen(0)
-    said = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(said, 1)
-    os.dup2(said, 2)
+    for descriptor, path in ((1, output), (2, errors)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(ROOT)
@@ -117,6 +116,19 @@ def _end_with_the_tests() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
+def shinchoku(
+    *arguments: str | Path, patience: float = 60, fresh: bool = False, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """A command, its exit code and what it said."""
+    given = [str(argument) for argument in arguments]
+    with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as errors:
+        process = Process(main, given, output=out.name, errors=errors.name, fresh=fresh, **settings)
+        try:
+            return subprocess.CompletedProcess(given, process.wait(patience), out.read(), errors.read())
+        finally:
+            process.kill()
+
+
 class Served:
     """A running `shinchoku serve`."""
 
@@ -127,7 +139,7 @@ class Served:
         arguments = ["serve", "--port", str(self.port), *options]
         settings["database_url"] = url
         self.process = Process(main, arguments, output=self.output, fresh=fresh, **settings)
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
+        self.client = caller(f"http://127.0.0.1:{self.port}")
 
     def up(self) -> bool:
         try:

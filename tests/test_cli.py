@@ -18,7 +18,7 @@ from psycopg.sql import SQL, Identifier
 from app.kit import migrations
 from app.models import API_KEY, FEED, now
 from tests.conftest import SEED, Backend, Here, Service, opened
-from tests.processes import free_port, serving, shinchoku
+from tests.processes import caller, free_port, serving, shinchoku
 
 PLAN = "fujimi-yumetsunagu"
 KEY = re.compile(r"shk_[0-9a-f]{8}_[0-9a-f]{64}")
@@ -81,7 +81,7 @@ def test_a_new_database_is_migrated_served_and_seeded_once(empty: str):
     assert (early.returncode, early.stdout) == (1, "")
     assert early.stderr.endswith(": shinchoku migrate\n")
     assert early.stderr.count("\n") == 1
-    migrated = shinchoku("migrate", database_url=empty)
+    migrated = shinchoku("migrate", database_url=empty, fresh=True)
     assert (migrated.returncode, migrated.stderr) == (0, "")
 
     with serving(empty) as served:
@@ -114,15 +114,14 @@ def test_without_a_seed_nothing_is_seeded(any_database: str):
 
 def test_two_workers_serve_one_database(any_database: str, here: Here):
     _, key, _ = here("keys", "create", "--name", "x", "--role", "admin", database_url=any_database)
-    headers = {"Authorization": f"Bearer {key.strip()}"}
     with serving(any_database, "--workers", "2") as served:
         _, seeded = served.stand()
 
         def write(n: int) -> int:  # each on a connection of its own, so that both workers get some
-            url = f"http://127.0.0.1:{served.port}/evaluations"
-            row = {"measure_id": 1, "fiscal_year": 2018}
-            ordinal: int = httpx.post(url, json=row, headers=headers).json()["ordinal"]
-            return ordinal
+            with caller(served.client.base_url, key.strip()) as one:
+                row = {"measure_id": 1, "fiscal_year": 2018}
+                ordinal: int = one.post("/evaluations", json=row).json()["ordinal"]
+                return ordinal
 
         with ThreadPoolExecutor(4) as pool:
             assert sorted(pool.map(write, range(16))) == list(range(1, 17))

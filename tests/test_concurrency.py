@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from app.models import CHANGE, FEED, now
 from tests.conftest import FUJIMI, Backend, Service, opened, running
-from tests.processes import serving
+from tests.processes import caller, serving
 from tests.test_changes import assert_that_log_and_tables_agree, write_at_random
 
 PLAN = "fujimi-yumetsunagu"
@@ -44,11 +44,10 @@ def all_at_once(service: Service, job: Callable[[int, httpx.Client], T], *others
 
     def work(n: int) -> T:
         url = servers[n % len(servers)]
-        headers = {"Authorization": f"Bearer {key}"}
-        with httpx.Client(base_url=url, headers=headers, timeout=30) as client:
-            client.get("/livez")
+        with caller(url, key) as writer:
+            writer.get("/livez")
             together.wait()
-            return job(n, client)
+            return job(n, writer)
 
     with ThreadPoolExecutor(WRITERS) as pool:
         return list(pool.map(work, range(WRITERS)))
@@ -157,11 +156,11 @@ def follow(service: Service, done: Event) -> int:
     with opened(address_of(service)) as database:
         with database.reading() as session:
             seen = session.scalars(sa.select(FEED.c.seq)).one()
-        with httpx.Client(base_url=service.anyone.base_url) as client:
+        with caller(service.anyone.base_url) as reader:
             last_look = False
             while not last_look:
                 last_look = done.is_set()
-                answer = client.get("/plans?limit=1")
+                answer = reader.get("/plans?limit=1")
                 assert answer.status_code == 200
                 told = answer.json()["metadata"]["revision"]
                 with database.reading() as session:

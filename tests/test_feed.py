@@ -19,7 +19,7 @@ from app.changes import ENTITIES
 from app.kit.settings import ROOT
 from app.models import CHANGE, FEED
 from tests.conftest import FUJIMI, KAWAGOE, Backend, Service, opened, running
-from tests.processes import Served, serving
+from tests.processes import Served, caller, serving
 from tests.test_changes import write_at_random
 
 PLAN = "fujimi-yumetsunagu"
@@ -309,7 +309,7 @@ def test_who_goes_away_is_not_waited_for(backend: Any):
     with running(url) as service:
         cursor = end_of(service.anyone)
         with pytest.raises(httpx.ReadTimeout):
-            httpx.get(f"{service.anyone.base_url}/changes?wait=30&after={cursor}", timeout=0.5)
+            service.anyone.get(f"/changes?wait=30&after={cursor}", timeout=0.5)
         start = time.monotonic()
     assert time.monotonic() - start < 5
     backend.drop(url)
@@ -325,8 +325,8 @@ def events(service: Service, number: int, headers: dict[str, str], **parameters:
     event: dict[str, str] = {}
     sent = {"Accept": "text/event-stream", **headers}
     with (
-        httpx.Client(base_url=service.anyone.base_url, timeout=20) as client,
-        client.stream("GET", "/changes", params=parameters, headers=sent) as answer,
+        caller(service.anyone.base_url) as reader,
+        reader.stream("GET", "/changes", params=parameters, headers=sent) as answer,
     ):
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")

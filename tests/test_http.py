@@ -26,6 +26,7 @@ from app.kit.logs import JsonLines
 from app.kit.settings import ROOT, Settings
 from app.main import create_app
 from tests.conftest import KAWAGOE, Backend, Service, running
+from tests.processes import caller
 
 ELSEWHERE = {"Origin": "https://example.jp"}
 JSON = {"Content-Type": "application/json"}
@@ -645,8 +646,8 @@ def serving(app: FastAPI) -> Iterator[httpx.Client]:
         while not server.started:
             time.sleep(0.005)
         port = server.servers[0].sockets[0].getsockname()[1]
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            yield client
+        with caller(f"http://127.0.0.1:{port}") as anyone:
+            yield anyone
     finally:
         server.should_exit = True
         thread.join()

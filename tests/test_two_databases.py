@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import FUJIMI, KAWAGOE, Backend, Service, running
 from tests.postgres import postgres
+from tests.processes import caller
 
 REQUESTS = int(os.environ.get("SHINCHOKU_REQUESTS", "600"))
 SEED = int(os.environ.get("SHINCHOKU_SEED", "1"))
@@ -430,7 +431,7 @@ class Side:
             "kawagoe": service.key("editor", KAWAGOE),
             "stranger": f"shk_00000000_{'0' * 64}",
         }
-        self.clients = {"anyone": httpx.Client(base_url=service.anyone.base_url, timeout=30)}
+        self.clients = {"anyone": caller(service.anyone.base_url)}
         self.clients |= {name: service.holder(key) for name, key in keys.items()}
         self.tags: dict[str, list[str]] = {}
         self.next: str | None = None

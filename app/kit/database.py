@@ -86,6 +86,10 @@ class Database:
         if self._standby:
             self._standby.dispose()
 
+    async def close(self) -> None:
+        await self.watch.close()
+        self.dispose()
+
     @contextmanager
     def reading(self) -> Iterator[Session]:
         with Session(self._reads, autoflush=False) as session:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from app.kit import keys
 from app.models import API_KEY, EVALUATION, now
 from tests.conftest import opened
+from tests.processes import caller
 
 PLAN = "fujimi-yumetsunagu"
 
@@ -31,7 +32,7 @@ def admin_key(url: str) -> str:
 
 class Writers:
     def __init__(self, server: str | httpx.URL, key: str, number: int = 4) -> None:
-        self.server, self.headers = server, {"Authorization": f"Bearer {key}"}
+        self.server, self.key = server, key
         self.acknowledged: set[int] = set()  # the ids of rows whose making was answered
         self.refused: list[httpx.Response] = []
         self.ended = threading.Event()
@@ -41,7 +42,7 @@ class Writers:
     def work(self) -> None:
         while not self.ended.is_set():
             try:
-                with httpx.Client(base_url=self.server, headers=self.headers, timeout=30) as client:
+                with caller(self.server, self.key) as client:
                     while not self.ended.is_set():
                         n = next(self.numbers)
                         row = {"measure_id": n % 24 + 1, "fiscal_year": 2018, "implementation": f"第{n}回"}

@@ -10,7 +10,7 @@ from sqlalchemy import event
 
 from app.kit.database import Turn
 from tests.conftest import Backend, running
-from tests.processes import serving
+from tests.processes import caller, serving
 from tests.promises.conftest import Prove, scale
 from tests.promises.load import admin_key
 
@@ -62,9 +62,7 @@ def test_no_answer_is_older_than_the_last_write(backend: Backend, proved: Prove)
     with (
         serving(url, log_level="error") as one,
         serving(url, log_level="error") as other,
-        httpx.Client(
-            base_url=one.client.base_url, headers={"Authorization": f"Bearer {key}"}, timeout=30
-        ) as writer,
+        caller(one.client.base_url, key) as writer,
     ):
         asked, stale = interleave(writer, [other.client, one.client], INTERLEAVINGS)
     assert stale == 0
@@ -97,9 +95,7 @@ def test_a_revision_that_is_not_checked_would_be_noticed(backend: Backend, prove
         running(url) as other,
         serving(url, log_level="error") as one,
         revision_not_checked(),
-        httpx.Client(
-            base_url=one.client.base_url, headers={"Authorization": f"Bearer {key}"}, timeout=30
-        ) as writer,
+        caller(one.client.base_url, key) as writer,
     ):
         asked, stale = interleave(writer, [other.anyone], 40)
     assert stale > 0

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from app.models import FEED
 from tests.conftest import Backend, Here, opened, running
 from tests.postgres import Server
-from tests.processes import serving
+from tests.processes import caller, serving
 from tests.promises.conftest import Prove, scale
 from tests.promises.load import admin_key
 from tests.test_feed import end_of
@@ -20,6 +20,14 @@ NUMBER, PROMISE = 17, "it stops and starts well"
 STOPS = scale(1, 10)
 IN_FLIGHT = 16
 CROWD = scale(200, 1_000)
+
+
+def ask(base: httpx.URL, key: str, cursor: str, n: int) -> int:
+    with caller(base, key, patience=60) as client:
+        if n % 2:
+            return client.get("/changes", params={"after": cursor, "wait": 20}).status_code
+        row = {"measure_id": n + 1, "fiscal_year": 2018}
+        return client.post("/evaluations", json=row).status_code
 
 
 def test_who_asked_before_the_end_is_answered(backend: Backend, proved: Prove):
@@ -32,27 +40,12 @@ def test_who_asked_before_the_end_is_answered(backend: Backend, proved: Prove):
             ThreadPoolExecutor(IN_FLIGHT) as pool,
         ):
             cursor = end_of(served.client)
-            headers = {"Authorization": f"Bearer {key}"}
-
-            def ask(
-                n: int,
-                base: str = f"{served.client.base_url}/",
-                cursor: str = cursor,
-                headers: dict[str, str] = headers,
-            ) -> int:
-                if n % 2:
-                    return httpx.get(
-                        f"{base}changes", params={"after": cursor, "wait": 20}, timeout=60
-                    ).status_code
-                row = {"measure_id": n + 1, "fiscal_year": 2018}
-                return httpx.post(f"{base}evaluations", json=row, headers=headers, timeout=60).status_code
-
             with (
                 opened(url) as database,
                 database.writing() as session,
             ):  # those who write have to wait for this
                 session.execute(sa.update(FEED).values(seq=FEED.c.seq))
-                asked = [pool.submit(ask, n) for n in range(IN_FLIGHT)]
+                asked = [pool.submit(ask, served.client.base_url, key, cursor, n) for n in range(IN_FLIGHT)]
                 time.sleep(1)
                 served.process.send_signal(signal.SIGTERM)
                 time.sleep(0.5)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from app.changes import save
 from app.models import CHANGE, FEED, Plan
 from tests.conftest import FUJIMI, Backend, opened
-from tests.processes import Process, serving
+from tests.processes import Process, caller, serving
 from tests.promises.conftest import Prove, scale
 from tests.promises.writer import write
 
@@ -28,7 +28,7 @@ class Copy(threading.Thread):
 
     def __init__(self, source: httpx.URL) -> None:
         super().__init__(daemon=True)
-        self.client = httpx.Client(base_url=source, timeout=60)
+        self.client = caller(source, patience=60)
         self.rows: dict[tuple[str, str], tuple[int, object]] = {}
         self.seen: list[int] = []
         self.start_at = self.at = 0
