@@ -6,7 +6,8 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 import uvicorn
 from fastapi import FastAPI
+from playwright.sync_api import Browser
 
 from app.cli import beside, main
 from app.documents.importing import Told, import_document
@@ -25,6 +27,7 @@ from app.kit.http import Protocol
 from app.kit.settings import ROOT, Settings
 from app.main import create_app
 from app.models import API_KEY, FEED, now
+from tests.browser import chromium, launched
 from tests.postgres import Server, postgres
 from tests.processes import caller
 
@@ -76,14 +79,19 @@ def opened(url: str) -> Iterator[Database]:
         database.dispose()
 
 
+@pytest.fixture(scope="session")
+def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Backend:
+    """For what has nothing to do with the kind of database."""
+    return Backend("sqlite", tmp_path_factory.mktemp("databases"), None)
+
+
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    folder = tmp_path_factory.mktemp("databases")
     if request.param == "sqlite":
-        yield Backend("sqlite", folder, None)
+        yield request.getfixturevalue("sqlite")
     else:
         with postgres() as server:
-            made = Backend("postgresql", folder, server)
+            made = Backend("postgresql", tmp_path_factory.mktemp("databases"), server)
             yield made
             made.drop(made._seeded)
 
@@ -105,11 +113,13 @@ class Service:
     def url(self) -> str:
         return self.database.engine.url.render_as_string(hide_password=False)
 
+    def leave(self) -> None:
+        """Closes the database, as for a stop."""
+        asyncio.run_coroutine_threadsafe(self.database.close(), self.loop).result()
+
     def move(self, url: str) -> None:
         """Goes on with another database, as if it had just been started on that."""
-        left = self.database
         self.app.state.database = Database(url, pool_size=5, busy_timeout=10)
-        asyncio.run_coroutine_threadsafe(left.close(), self.loop).result()
 
     def key(self, role: str = "admin", municipality_code: str | None = None, **columns: Any) -> str:
         key = keys.make()
@@ -134,8 +144,8 @@ class Service:
 
 
 @contextmanager
-def running(url: str, port: int = 0, **settings: Any) -> Iterator[Service]:
-    """The service on a port of its own, in a thread."""
+def started(url: str, port: int = 0, **settings: Any) -> Iterator[Service]:
+    """A service that begins here, in a thread and on a port of its own, and stops in the end."""
     app = create_app(Settings(database_url=url, **settings))
     config = uvicorn.Config(app, port=port, http=Protocol, log_config=None, access_log=False, lifespan="on")
     server = uvicorn.Server(config)
@@ -158,12 +168,38 @@ def running(url: str, port: int = 0, **settings: Any) -> Iterator[Service]:
         thread.join()
 
 
+IDLE: list[tuple[ExitStack, Service]] = []  # those that wait for another database
+
+
+@contextmanager
+def running(url: str) -> Iterator[Service]:
+    """A service on this database, which may have served others before: to start and stop one takes longer."""
+    if IDLE:
+        stack, service = IDLE.pop()
+        service.move(url)
+    else:
+        stack = ExitStack()
+        service = stack.enter_context(started(url))
+    try:
+        yield service
+    finally:
+        service.leave()
+        IDLE.append((stack, service))
+
+
+def pytest_sessionfinish() -> None:
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda idle: idle[0].close(), IDLE))
+
+
 @contextmanager
 def lent(backend: Backend) -> Iterator[Service]:
     """The service with a copy of the seed, which goes with it."""
-    with running(backend.seeded()) as service:
+    url = backend.seeded()
+    with running(url) as service:
         yield service
-    backend.drop(service.url)
+        url = service.url  # it may have moved
+    backend.drop(url)
 
 
 @pytest.fixture(scope="session")
@@ -194,6 +230,7 @@ def town(backend: Backend, house: Service) -> Iterator[Service]:
             session.execute(sa.delete(API_KEY))
     else:
         written = house.url
+        house.leave()
         house.move(backend.seeded())
         backend.drop(written)
 
@@ -215,6 +252,16 @@ def admin(town: Service) -> Iterator[httpx.Client]:
 def editor(town: Service) -> Iterator[httpx.Client]:
     with town.holder(town.key("editor", FUJIMI)) as client:
         yield client
+
+
+@pytest.fixture(scope="module")  # while it is there, this thread has an event loop
+def browser() -> Iterator[Browser]:
+    executable = chromium()
+    if executable is None:
+        assert not os.environ.get("CI"), "no Chromium on this machine, and none could be installed"
+        pytest.skip("no Chromium on this machine: the tests in a browser are left out")
+    with launched(executable) as found:
+        yield found
 
 
 Here = Callable[..., tuple[int, str, str]]

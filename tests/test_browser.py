@@ -1,6 +1,5 @@
 """The pages in a real browser: wide and narrow, with a keyboard, without scripts, for everybody (WCAG 2.2 AA)."""
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +15,7 @@ from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.sync_api import Browser, Page, expect
 
 from app.kit.settings import ROOT
-from tests.browser import chromium, launched
-from tests.conftest import Backend, running
+from tests.conftest import Backend, lent
 from tests.invented import invent
 
 FUJIMI, CHILDREN, STRATEGY = "/p/fujimi-yumetsunagu", "/p/mihon-kodomo", "/p/mihon-senryaku"
@@ -44,22 +42,12 @@ WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def shown(sqlite: Backend) -> Iterator[httpx.Client]:
     """The seed and invented plans of other towns. What the pages say on either database, others tests tell."""
-    with running(Backend("sqlite", tmp_path_factory.mktemp("shown"), None).seeded()) as service:
+    with lent(sqlite) as service:
         with service.database.writing() as session:
             invent(session)
         yield service.anyone
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    executable = chromium()
-    if executable is None:
-        assert not os.environ.get("CI"), "no Chromium on this machine, and none could be installed"
-        pytest.skip("no Chromium on this machine: the tests in a browser are left out")
-    with launched(executable) as found:
-        yield found
 
 
 @dataclass

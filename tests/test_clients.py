@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.kit.settings import ROOT
-from tests.conftest import FUJIMI, Backend, Service, running
+from tests.conftest import FUJIMI, Backend, Service, lent
 from tests.test_docs import SHOWN_AT, blocks, text_of
 
 HERE = ROOT / "tests" / "clients"
@@ -39,9 +39,9 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(sqlite: Backend) -> Iterator[Service]:
     """What a client is made of does not depend on the database."""
-    with running(Backend("sqlite", tmp_path_factory.mktemp("clients"), None).seeded()) as service:
+    with lent(sqlite) as service:
         yield service
 
 

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.models import CHANGE, FEED, now
-from tests.conftest import FUJIMI, Backend, Service, opened, running
+from tests.conftest import FUJIMI, Backend, Service, opened, started
 from tests.processes import caller, serving
 from tests.test_changes import assert_that_log_and_tables_agree, write_at_random
 
@@ -212,7 +212,7 @@ def writer_that_takes_its_time(service: Service) -> Iterator[None]:
 def impatient(backend: Backend) -> Iterator[Service]:
     """A service that lets nobody wait for more than half a second."""
     url = backend.seeded()
-    with running(url, busy_timeout=0.5) as service:
+    with started(url, busy_timeout=0.5) as service:
         yield service
     backend.drop(url)
 
@@ -247,7 +247,7 @@ def test_a_statement_that_takes_too_long_is_ended(backend: Backend):
     if backend.name == "sqlite":  # which answers for itself, on one machine
         return
     url = backend.seeded()
-    with running(url, statement_timeout=1) as service:
+    with started(url, statement_timeout=1) as service:
         with service.database.writing() as session:
             # As if there were a million rows: each one takes its time.
             session.execute(sa.text("ALTER TABLE section RENAME TO all_sections"))

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from app.changes import ENTITIES
 from app.kit.settings import ROOT
 from app.models import CHANGE, FEED
-from tests.conftest import FUJIMI, KAWAGOE, Backend, Service, opened, running
+from tests.conftest import FUJIMI, KAWAGOE, Backend, Service, opened, running, started
 from tests.processes import Served, caller, serving
 from tests.test_changes import write_at_random
 
@@ -291,7 +291,7 @@ def test_who_waits_holds_no_connection(town: Service):
 def test_waiting_ends_with_the_server(backend: Any):
     url = backend.seeded()
     with ThreadPoolExecutor() as pool:
-        with running(url) as service:
+        with started(url) as service:
             cursor = end_of(service.anyone)
             waiting = pool.submit(
                 httpx.get, f"{service.anyone.base_url}/changes?wait=30&after={cursor}", timeout=40
@@ -306,7 +306,7 @@ def test_waiting_ends_with_the_server(backend: Any):
 def test_who_goes_away_is_not_waited_for(backend: Any):
     """A server that stops would otherwise wait for those who have left long ago."""
     url = backend.seeded()
-    with running(url) as service:
+    with started(url) as service:
         cursor = end_of(service.anyone)
         with pytest.raises(httpx.ReadTimeout):
             service.anyone.get(f"/changes?wait=30&after={cursor}", timeout=0.5)

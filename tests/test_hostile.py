@@ -24,7 +24,7 @@ import httpx
 import pytest
 
 from app.kit.settings import ROOT
-from tests.conftest import Backend, Service, running
+from tests.conftest import Backend, Service, started
 from tests.promises.conftest import FULL
 
 # ---------------------------------------------------------------------------------------------------------
@@ -896,7 +896,7 @@ def test_addresses_and_methods(library: Service):
 @pytest.fixture
 def narrow(backend: Backend) -> Iterator[Service]:
     url = backend.seeded()
-    with running(url, max_body_bytes=1_000, max_import_bytes=1_000) as service:
+    with started(url, max_body_bytes=1_000, max_import_bytes=1_000) as service:
         yield service
     backend.drop(url)
 

@@ -25,7 +25,7 @@ from app.kit import keys
 from app.kit.logs import JsonLines
 from app.kit.settings import ROOT, Settings
 from app.main import create_app
-from tests.conftest import KAWAGOE, Backend, Service, running
+from tests.conftest import KAWAGOE, Backend, Service, running, started
 from tests.processes import caller
 
 ELSEWHERE = {"Origin": "https://example.jp"}
@@ -320,7 +320,7 @@ def test_a_refused_preflight_is_a_problem_like_any_other(method, headers, read: 
 def choosy(backend: Backend) -> Iterator[Service]:
     """A service whose settings name the one site that may call it, and a small body."""
     url = backend.seeded()
-    with running(url, cors_origins=["https://example.jp"], max_body_bytes=1_000) as service:
+    with started(url, cors_origins=["https://example.jp"], max_body_bytes=1_000) as service:
         yield service
     backend.drop(url)
 
@@ -727,7 +727,7 @@ def stranded(backend: Backend) -> Iterator[httpx.Client]:
     url = backend.empty()
     backend.drop(url)
     missing = url.replace("sqlite:///", "sqlite:////nowhere")
-    with running(missing, busy_timeout=1) as service:
+    with started(missing, busy_timeout=1) as service:
         yield service.anyone
 
 

@@ -8,24 +8,22 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from app.documents.vocabulary import FIELDS
 from app.pages.importing import COLUMNS
-from tests.conftest import FUJIMI, SEED, Backend, Service, running
-from tests.test_browser import DESK, PHONE, WCAG, Visit, browser, violations, visiting
-
-__all__ = ["browser"]
+from tests.conftest import FUJIMI, SEED, Backend, Service, lent
+from tests.test_browser import DESK, PHONE, WCAG, Visit, violations, visiting
 
 SAMPLES = Path(__file__).parent / "samples"
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Iterator[Service]:
-    with running(Backend("sqlite", tmp_path, None).seeded()) as service:
+def office(sqlite: Backend) -> Iterator[Service]:
+    with lent(sqlite) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
-def counter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def counter(sqlite: Backend) -> Iterator[Service]:
     """An office where tables are tried, and none is imported."""
-    with running(Backend("sqlite", tmp_path_factory.mktemp("counter"), None).seeded()) as service:
+    with lent(sqlite) as service:
         before = service.state()
         yield service
         assert service.state() == before

@@ -16,7 +16,7 @@ import pytest
 
 from app.documents import records, tables
 from app.models import EvaluationFields, MeasureFields
-from tests.conftest import FUJIMI, KAWAGOE, SEED, Backend, Service, running
+from tests.conftest import FUJIMI, KAWAGOE, SEED, Backend, Service, lent, started
 
 PLAN = "fujimi-yumetsunagu"
 ENGLISH = {"Accept-Language": "en"}
@@ -102,7 +102,7 @@ def test_an_editor_imports_into_plans_of_the_own_municipality_only(town: Service
 def test_a_file_has_a_limit_of_its_own(backend: Backend):
     url = backend.seeded()
     limits = {"max_body_bytes": 1_000, "max_import_bytes": 5_000}
-    with running(url, **limits) as service, service.holder(service.key("admin")) as client:
+    with started(url, **limits) as service, service.holder(service.key("admin")) as client:
         long = [*ROW[:5], "課" * 1_000]
         assert report(post(client, text(HEAD, long), **NEW))
         assert post(client, text(HEAD, long, long), **NEW).status_code == 413
@@ -610,9 +610,9 @@ def _lying() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def door(sqlite: Backend) -> Iterator[Service]:
     """A service whose database does not matter: what is refused here never comes to it."""
-    with running(Backend("sqlite", tmp_path_factory.mktemp("door"), None).seeded()) as service:
+    with lent(sqlite) as service:
         yield service
 
 

@@ -20,7 +20,7 @@ from app.documents.importing import Told, import_document
 from app.kit import migrations
 from app.mirror import Collision, Diverged, Mirror, Source, Unanswered
 from app.models import FEED, PLAN, SOURCE
-from tests.conftest import FUJIMI, KAWAGOE, SEED, Backend, Service, opened, running
+from tests.conftest import FUJIMI, KAWAGOE, SEED, Backend, Service, opened, running, started
 from tests.processes import Process
 from tests.test_changes import write_at_random
 
@@ -35,7 +35,7 @@ def prefecture(backend: Backend) -> Iterator[Service]:
     url = backend.empty()
     with opened(url) as database:
         migrations.upgrade(database)
-    with running(url, seed=None) as service:
+    with running(url) as service:
         yield service
     backend.drop(url)
 
@@ -100,7 +100,7 @@ def test_a_copy_of_a_copy_is_equal(backend: Backend, prefecture: Service, town: 
     url = backend.empty()
     with opened(url) as database:
         migrations.upgrade(database)
-    with running(url, seed=None) as nation:
+    with running(url) as nation:
         for _ in range(2):
             copy(prefecture, town)
             copy(nation, prefecture)
@@ -126,7 +126,7 @@ def test_several_towns_are_copied_into_one_prefecture(backend: Backend, prefectu
     url = backend.empty()
     with opened(url) as database:
         migrations.upgrade(database)
-    with running(url, seed=None) as kawagoe, kawagoe.holder(kawagoe.key("admin")) as admin:
+    with running(url) as kawagoe, kawagoe.holder(kawagoe.key("admin")) as admin:
         plan = {"slug": "kawagoe", "title": "計画", "municipality_code": KAWAGOE, "municipality": "川越市"}
         admin.post("/plans", json=plan)
         with prefecture.holder(prefecture.key("admin")) as own:
@@ -274,7 +274,7 @@ def test_a_source_that_was_replaced_by_another_is_copied_anew(
     url = backend.empty()
     with opened(url) as database:
         migrations.upgrade(database)
-    with running(url, seed=None) as other, other.holder(other.key("admin")) as admin:
+    with running(url) as other, other.holder(other.key("admin")) as admin:
         admin.post(
             "/plans",
             json={"slug": "new", "title": "新", "municipality_code": FUJIMI, "municipality": "富士見市"},
@@ -452,13 +452,13 @@ def test_a_mirror_that_is_killed_goes_on_where_it_was(
 def test_a_mirror_outlives_the_absence_of_its_source(backend: Backend, prefecture: Service, tmp_path: Path):
     url, log = backend.seeded(), tmp_path / "log"
     stack = ExitStack()
-    with running(url) as town:
+    with started(url) as town:
         address, port = str(town.anyone.base_url), town.anyone.base_url.port or 0
         stack.enter_context(mirroring(prefecture.url, address, log))
         wait_until(lambda: digest(prefecture) == digest(town))
     with stack:
         wait_until(lambda: "next try in" in log.read_text())
-        with running(url, port) as again, again.holder(again.key("admin")) as admin:
+        with started(url, port) as again, again.holder(again.key("admin")) as admin:
             admin.patch("/sections/1", json={"title": "留守のあと"}, headers=ANY)
             wait_until(lambda: digest(prefecture) == digest(again))
     backend.drop(url)

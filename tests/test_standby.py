@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 import app.kit.database
-from tests.conftest import Backend, Service, running
+from tests.conftest import Backend, Service, started
 from tests.postgres import Server, postgres_of_our_own
 from tests.test_feed import end_of, got
 
@@ -34,7 +34,7 @@ def pair(
     replay(standby, "resume")
     # A service that asks too early takes the standby for away, and answers from the primary for a while.
     wait_until(lambda: stand_of(standby, url) == 56)
-    with running(url, read_database_url=standby.url(str(sa.make_url(url).database))) as service:
+    with started(url, read_database_url=standby.url(str(sa.make_url(url).database))) as service:
         yield service
         replay(standby, "resume")
     backend.drop(url)

@@ -9,7 +9,7 @@ import httpx
 import sqlalchemy as sa
 
 from app.models import FEED
-from tests.conftest import Backend, Here, opened, running
+from tests.conftest import Backend, Here, opened, started
 from tests.postgres import Server
 from tests.processes import caller, serving
 from tests.promises.conftest import Prove, scale
@@ -67,7 +67,7 @@ def test_a_database_that_goes_and_comes_back_is_met_without_a_restart(
         return
     url = backend.seeded()
     slowest = 0.0
-    with running(url, busy_timeout=2) as service, service.holder(service.key("admin")) as admin:
+    with started(url, busy_timeout=2) as service, service.holder(service.key("admin")) as admin:
         for n in range(scale(1, 5)):
             server.halt()
             for _ in range(10):
@@ -94,7 +94,7 @@ def test_a_database_that_goes_and_comes_back_is_met_without_a_restart(
 
 def test_a_crowd_is_answered_or_put_off(backend: Backend, here: Here, proved: Prove):
     url = backend.seeded()
-    with running(url, pool_size=5, busy_timeout=1) as service:
+    with started(url, pool_size=5, busy_timeout=1) as service:
         key = service.key("admin")
 
         async def ask() -> list[httpx.Response]:
