@@ -409,13 +409,15 @@ def mark_of(at: datetime | None) -> str:
     return f"{at.timestamp() * 1_000_000:.0f}" if at else "0"
 
 
+STAND = sa.select(FEED.c.seq, FEED.c.epoch, FEED.c.horizon, CHANGE.c.at).select_from(
+    FEED.outerjoin(CHANGE, CHANGE.c.seq == FEED.c.seq)
+)
+
+
 @event.listens_for(Turn, "after_begin")
 def _stand(session: AnySession, transaction: Any, connection: sa.Connection) -> None:
     """What a request sees is a state with a number: it is read first, in the same snapshot."""
-    last = FEED.outerjoin(CHANGE, CHANGE.c.seq == FEED.c.seq)
-    stand = connection.execute(
-        sa.select(FEED.c.epoch, FEED.c.seq, FEED.c.horizon, CHANGE.c.at).select_from(last)
-    ).one_or_none()
+    stand = connection.execute(STAND).one_or_none()
     if stand is None:  # a backup is being restored: what was there before is gone for this snapshot, too
         raise busy()
     session.info.update(epoch=stand.epoch, revision=stand.seq, horizon=stand.horizon, mark=mark_of(stand.at))

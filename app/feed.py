@@ -267,6 +267,7 @@ async def list_changes(
     page = await look(seen)
     if page.changes or not query.wait:
         return _answered(request, query, page)
+    request.state.waited = True  # who asks the same again is to wait, too
     watch, end = database_of(request).watch, time.monotonic() + query.wait
     async with watch.bell() as bell:
         seen = LARGEST  # first the primary itself: nobody tells when a standby gets what was written before

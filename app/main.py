@@ -14,9 +14,11 @@ from fastapi.middleware.gzip import GZipMiddleware
 from starlette.exceptions import HTTPException
 
 from app import evaluations, feed, health, measures, plans, sections, summaries
+from app.changes import STAND
 from app.documents import exporting
 from app.documents import routes as documents
 from app.kit import http
+from app.kit.caching import Kept
 from app.kit.database import Database, busy, passes
 from app.kit.errors import Conflict, from_http_exception, from_validation
 from app.kit.http import PUBLIC, Cors, Manners, NotModified, RequestLog
@@ -79,13 +81,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.settings = settings
-    app.state.database = Database(
-        settings.database_url,
-        settings.pool_size,
-        settings.busy_timeout,
-        read_url=settings.read_database_url,
-        statement_timeout=settings.statement_timeout,
-    )
+    app.state.database = open_database(settings)
     app.state.openings = CapacityLimiter(2)  # files that are opened at once
     for router in (
         plans.router,
@@ -142,9 +138,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ],
         max_age=86_400,
     )
+    app.add_middleware(Kept)
     app.add_middleware(RequestLog)
     _answer_errors(app)
     return app
+
+
+def open_database(settings: Settings) -> Database:
+    return Database(
+        settings.database_url,
+        settings.pool_size,
+        settings.busy_timeout,
+        read_url=settings.read_database_url,
+        statement_timeout=settings.statement_timeout,
+        stand=STAND,
+    )
 
 
 def _answer_errors(app: FastAPI) -> None:

@@ -25,7 +25,7 @@ from app.kit import keys, migrations
 from app.kit.database import Database
 from app.kit.http import Protocol
 from app.kit.settings import ROOT, Settings
-from app.main import create_app
+from app.main import create_app, open_database
 from app.models import API_KEY, FEED, now
 from tests.browser import chromium, launched
 from tests.postgres import Server, postgres
@@ -119,7 +119,7 @@ class Service:
 
     def move(self, url: str) -> None:
         """Goes on with another database, as if it had just been started on that."""
-        self.app.state.database = Database(url, pool_size=5, busy_timeout=10)
+        self.app.state.database = open_database(Settings(database_url=url))
 
     def key(self, role: str = "admin", municipality_code: str | None = None, **columns: Any) -> str:
         key = keys.make()

@@ -19,6 +19,7 @@ from sqlmodel import Session
 
 from app.kit.errors import Unavailable
 from app.kit.numbers import LARGEST, digits
+from app.kit.standing import Stand, Standing
 from app.kit.watch import Watch
 
 log = logging.getLogger("shinchoku")
@@ -35,6 +36,8 @@ class Database:
     WAL snapshot. A *writing* session sees what is committed; on SQLite it takes the one write lock at its
     first statement, because a transaction that reads first and writes later fails instead of waiting.
 
+    The statement `stand` tells the state of the data: first its number, then whatever else tells two states apart.
+
     With a `read_url` the requests that read go to that standby, unless it is away or lacks what their client has
     seen.
     """
@@ -47,6 +50,7 @@ class Database:
         *,
         read_url: str | None = None,
         statement_timeout: float = 0,
+        stand: sa.Select[Any] | None = None,
     ) -> None:
         self.sqlite = sa.make_url(url).get_backend_name() == "sqlite"
         self._patience = busy_timeout
@@ -66,6 +70,7 @@ class Database:
         # Who reads for long leaves at least half of the connections to all others.
         self._streams = anyio.CapacityLimiter(max(1, pool_size // 2))
         self.watch = Watch(self.engine.url)
+        self._standing = Standing(self.engine.url, stand) if stand is not None else None
 
     def _engine(self, url: str) -> sa.Engine:
         engine = sa.create_engine(
@@ -86,8 +91,14 @@ class Database:
         if self._standby:
             self._standby.dispose()
 
+    async def stand(self) -> Stand | None:
+        """What tells one state of the data from another, if it is told what does, and the database is there."""
+        return await self._standing.now() if self._standing else None
+
     async def close(self) -> None:
         await self.watch.close()
+        if self._standing:
+            await self._standing.close()
         self.dispose()
 
     @contextmanager

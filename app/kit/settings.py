@@ -31,7 +31,8 @@ class Settings(BaseSettings):
         default=10,
         ge=1,
         le=500,
-        description="Database connections of one worker, and so the requests it serves at once",
+        description="Database connections of one worker, and so the requests it serves at once; "
+        "on PostgreSQL it needs up to two more",
     )
     busy_timeout: float = Field(
         default=10.0,

@@ -6,9 +6,11 @@ from random import Random
 from typing import Any
 
 import httpx
+import pytest
 from sqlalchemy import event
 
-from app.kit.database import Turn
+from app.kit.database import Database, Turn
+from app.kit.standing import Stand
 from tests.conftest import Backend, running
 from tests.processes import caller, serving
 from tests.promises.conftest import Prove, scale
@@ -100,4 +102,30 @@ def test_a_revision_that_is_not_checked_would_be_noticed(backend: Backend, prove
         asked, stale = interleave(writer, [other.anyone], 40)
     assert stale > 0
     proved(f"planted fault, revision not checked: {stale} of {asked} reads stale, and noticed")
+    backend.drop(url)
+
+
+def test_kept_answers_whose_revision_is_not_checked_would_be_noticed(
+    backend: Backend, proved: Prove, monkeypatch: pytest.MonkeyPatch
+):
+    url = backend.seeded()
+    key = admin_key(url)
+    with (
+        running(url) as other,
+        serving(url, log_level="error") as one,
+        caller(one.client.base_url, key) as writer,
+    ):
+        ask = Database.stand
+
+        async def once(self: Database) -> Stand | None:
+            return self.__dict__.setdefault("first", await ask(self))
+
+        monkeypatch.setattr(Database, "stand", once)
+        _, stale = interleave(writer, [other.anyone], 1)
+        assert stale == 0
+        asked, stale = interleave(writer, [other.anyone], 40)
+    assert stale > 0
+    proved(
+        f"planted fault, kept answers whose revision is not checked: {stale} of {asked} stale, and noticed"
+    )
     backend.drop(url)
