@@ -784,3 +784,49 @@ def test_headings_of_another_kind_of_number_stand_below_each_other() -> None:
     )
     assert [row[0] for row in brief(found)] == ["1-1-1", "1-2-1", "2-1-1"]
     assert list(found.sections) == ["1", "2"]
+
+
+def paths(found: Recognised) -> list[tuple[str, list[str]]]:
+    assert found.problems == []
+    return [(each.code, each.path) for each in found.measures]
+
+
+def test_headings_below_a_section_lead_to_the_measure_with_their_titles() -> None:
+    rows = "番号,事業名,実績,評価\n基本目標１ 学び,,,\n（１）学校,,,\n1,読書,3,A\n（２）家庭,,,\n{},食事,2,B"
+    found = table("計画 R5年度実績\n" + rows.format(2))
+    assert paths(found) == [("1", ["（１）学校", "1"]), ("2", ["（２）家庭", "2"])]
+    assert found.sections == {"1": ("基本目標１", "学び")}
+    anew = table("計画 R5年度実績\n" + rows.format(1))
+    assert paths(anew) == [
+        ("1-1-1", ["基本目標１", "（１）学校", "1"]),
+        ("1-2-1", ["基本目標１", "（２）家庭", "1"]),
+    ]
+
+
+def test_columns_of_headings_lead_to_measures_with_and_without_numbers() -> None:
+    rows = "1 学び,(1) 学校,{},読書,3,A\n,(2) 家庭,{},食事,2,B\n,,{},睡眠,2,B"
+    text = "計画 R5年度実績\n基本目標,施策の方向,番号,事業名,実績,評価\n" + rows
+    assert paths(table(text.format(1, 2, 3))) == [
+        ("1", ["(1) 学校", "1"]),
+        ("2", ["(2) 家庭", "2"]),
+        ("3", ["(2) 家庭", "3"]),
+    ]
+    assert paths(table(text.format("", "", ""), numbering="order")) == [
+        ("1", ["(1) 学校"]),
+        ("2", ["(2) 家庭"]),
+        ("3", ["(2) 家庭"]),
+    ]
+
+
+def test_words_beside_a_number_stay_with_it() -> None:
+    found = table(
+        "計画 R5年度実績\n項目,番号,事業名,実績,評価\n第1節 学び,1 学校,読書,3,A\n第2節 食,1,食事,2,B"
+    )
+    assert paths(found) == [("1-1", ["第1節 学び", "1 学校"]), ("2-1", ["第2節 食", "1"])]
+    assert found.sections == {"1": ("第1節", "学び"), "2": ("第2節", "食")}
+
+
+def test_a_heading_that_is_too_long_to_keep_is_a_problem() -> None:
+    rows = "計画 R5年度実績\n番号,事業名,実績,評価\n基本目標１ 学び,,,\n（１）{},,,\n1,読書,3,A"
+    assert paths(table(rows.format("あ" * 97))) == [("1", ["（１）" + "あ" * 97, "1"])]
+    assert places(table(rows.format("あ" * 98))) == [(5, None)]

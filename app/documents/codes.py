@@ -3,7 +3,7 @@
 Where rows have no numbers of their own, or several measures would share them, the numbers may stand at the beginning
 of titles. Numbers that begin anew under each heading, or are of a kind that does, are counted together with it.
 A plan without numbers is asked about, or its measures are counted as they come. A section is what the outermost
-number or heading says.
+number or heading says; the headings between it and the measure lead to the measure, as its numbers do.
 """
 
 import re
@@ -73,7 +73,8 @@ class Codes:
     def of(self, entry: Entry) -> Called | None:
         numbers = entry.numbers
         outer = entry.groups if self.with_headings else []
-        path = [*map(_printed, outer), *(printed for printed, _ in entry.own)]
+        inner = entry.groups[1:]
+        path = [*map(_printed, outer[:1]), *inner, *(printed for printed, _ in entry.own)]
         if entry.block.explicit:
             code = entry.code
         elif numbers:
@@ -81,7 +82,7 @@ class Codes:
         elif self.numbering == "order":
             key = folded("".join(entry.groups)), folded(entry.title)
             code = self.counted.setdefault(key, str(len(self.counted) + 1))
-            path = []
+            path = inner
         else:
             if not entry.again and not self.all_asked:
                 self._ask_number(entry)
@@ -95,6 +96,13 @@ class Codes:
             )
             return None
         section, printed, title = _section(entry, numbers)
+        if any(len(heading) > LONGEST["path"] for heading in (printed or "", *inner)):
+            self.notes.wrong(
+                f"この施策の上の見出しが長すぎます。{LONGEST['path']} 文字以内にしてください。",
+                f"A heading above this measure is too long. Shorten it to at most {LONGEST['path']} characters.",
+                entry.row,
+            )
+            return None
         if not CODE.fullmatch(section):
             self.notes.wrong(
                 "節のコードは、空白・斜線・コンマのない 64 文字以内にしてください。",
@@ -143,12 +151,14 @@ def _section(entry: Entry, numbers: tuple[int, ...]) -> tuple[str, str | None, s
         printed, found = entry.own[0]
         if found and len(found.numbers) > 1:  # 1 of 1-(1)-①
             printed = NOT_DIGITS.split(printed)[0] or code
+        elif found:
+            printed, title = found.printed, found.rest or None
     return entry.section_code or code, printed, title
 
 
 def _printed(heading: str) -> str:
     found = label(heading)
-    return (found.printed if found else heading)[: LONGEST["path"]]
+    return found.printed if found else heading
 
 
 def _coded(heading: str) -> str:

@@ -186,7 +186,7 @@ class Rows:
             if self.block.explicit:
                 numbers += [(cell, None)] if cell.strip() else []
             elif found := label(cell):
-                numbers.append((found.printed if found.rest else cell, found))
+                numbers.append((cell, found))
             elif cell.strip() or not may_lack:
                 understood = False
                 self.notes.wrong(
