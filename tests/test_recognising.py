@@ -830,3 +830,22 @@ def test_a_heading_that_is_too_long_to_keep_is_a_problem() -> None:
     rows = "計画 R5年度実績\n番号,事業名,実績,評価\n基本目標１ 学び,,,\n（１）{},,,\n1,読書,3,A"
     assert paths(table(rows.format("あ" * 97))) == [("1", ["（１）" + "あ" * 97, "1"])]
     assert places(table(rows.format("あ" * 98))) == [(5, None)]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        *((number, "This is a date") for number in ("2024-01-01", "2024/1/1", "1月1日")),
+        *((number, "These are several numbers") for number in ("2、3", "１・２", "①～③", "(1)、(2)")),
+    ],
+)
+def test_a_date_or_several_numbers_are_no_number(number: str, said: str) -> None:
+    problem = only_problem(table(f"計画 R5年度実績\n番号,事業名,実績,評価\n1,創業,8,A\n{number},就農,3,B"))
+    assert (problem.line, problem.column, problem.text) == (4, 1, number)
+    assert problem.en.startswith(said)
+
+
+@pytest.mark.parametrize("number", ["1-2", "1.2", "4 1)②", "2019-1"])
+def test_numbers_in_a_row_that_lead_to_one_measure_are_no_date_and_not_several(number: str) -> None:
+    found = table(f"計画 R5年度実績\n番号,事業名,実績,評価\n1-1,創業,8,A\n{number},就農,3,B")
+    assert paths(found)[1][1] == [number]

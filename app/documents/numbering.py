@@ -25,9 +25,15 @@ ONE = re.compile(
     )
     + rf"|(?:{NUMBER})(?P<closed>\)?)))".replace("?P<", "?P<c_").replace("c_closed", "closed")
 )
-BETWEEN = re.compile(r"\s*[-‐‑–—−ー_.・,:/]?\s*")
+BETWEEN = re.compile(r"\s*[-‐‑–—−ー_./:]?\s*")
 BOUNDARY = re.compile(r"[\s.:、,]+")
-SIGNS = re.compile("[①-⑳㉑-㉟㊱-㊿⑴-⒛❶-❿]")
+ONE_OF_SEVERAL = "[(]?(?:[0-9]+|[①-⑳⑴-⒛Ⅰ-Ⅻ])[)]?"
+NO_NUMBER = {
+    # What a spreadsheet makes of a number such as 1-1.
+    "date": re.compile(r"(?:19|20)[0-9]{2}([-/.])[01]?[0-9]\1[0-3]?[0-9]|[01]?[0-9]月[0-3]?[0-9]日"),
+    # 2,3 and ①～③ are no 2-3.
+    "several": re.compile(rf"{ONE_OF_SEVERAL}\s*[,、・~〜]\s*{ONE_OF_SEVERAL}"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,8 @@ def label(text: str) -> Label | None:
     if len(text) > 600:
         return None
     plain = text.translate(PLAIN)
+    if no_number(text):
+        return None
     numbers: list[int] = []
     ends: list[tuple[int, bool]] = []  # after each number: where it ends, and whether it is set off by itself
     position = start = 0
@@ -74,6 +82,12 @@ def label(text: str) -> Label | None:
                 text[:end].strip(), tuple(numbers[:count]), rest, styles[0] not in ("digits", "called")
             )
     return None
+
+
+def no_number(text: str) -> str | None:
+    """What a cell begins with that looks like a number and is none: a date, or several numbers."""
+    plain = text.strip().translate(PLAIN)
+    return next((kind for kind, form in NO_NUMBER.items() if form.match(plain)), None)
 
 
 def numbers(text: str) -> tuple[int, ...] | None:

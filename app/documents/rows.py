@@ -7,7 +7,7 @@ Where a table gives codes, as our own exports do, nothing of this is recognised:
 
 import re
 
-from app.documents.numbering import Label, label, style
+from app.documents.numbering import Label, label, no_number, style
 from app.documents.reading import Row
 from app.documents.tables import LONGEST, Block, Entry, Notes, folded, one_line
 
@@ -21,6 +21,25 @@ NOTE = re.compile(
     r"[※＊*]|[（(〔\[【]?(注意?|備考|出典|資料|凡例)\d*([）)〕\]】\s:：.．、\d]|$)|[（(〔\[【]注"
 )
 AGAIN = re.compile(r"[（(〔\[【<＜]?\s*再\s*掲")
+NO_NUMBER = {
+    None: (
+        "番号を読み取れません。第1節、1、(1)、①、1-(1)-①、ア のように書くか、"
+        "記号のまま使うのであれば、この列を mapping で code にしてください。",
+        "This is not a number. Write it like 第1節, 1, (1) or ①, or map this column to code.",
+    ),
+    "date": (
+        "番号ではなく日付です。1-1 などが、表計算ソフトで日付に変わったのかもしれません。"
+        "この列の書式を文字列にして、番号を書き直してください。",
+        "This is a date and no number: a spreadsheet program may have made one of 1-1. "
+        "Make the cells of this column text and write the numbers anew.",
+    ),
+    "several": (
+        "番号が2つ以上あります。1つの施策の番号であれば 2-3 のように書き、"
+        "2つの施策であれば、行を分けて1つずつ書いてください。",
+        "These are several numbers. Write 2-3 if they are the number of one measure, "
+        "or give each measure a row with its own.",
+    ),
+}
 LONGEST_TOTAL, LONGEST_HEADING, LONGEST_MARK, SHORT = 40, 200, 40, 20
 
 Headings = list[tuple[str, str]]  # that the next row stands under: how each is written, and its text
@@ -189,13 +208,7 @@ class Rows:
                 numbers.append((cell, found))
             elif cell.strip() or not may_lack:
                 understood = False
-                self.notes.wrong(
-                    "番号を読み取れません。第1節、1、(1)、①、1-(1)-①、ア のように書くか、"
-                    "記号のまま使うのであれば、この列を mapping で code にしてください。",
-                    "This is not a number. Write it like 第1節, 1, (1) or ①, or map this column to code.",
-                    row,
-                    place,
-                )
+                self.notes.wrong(*NO_NUMBER[no_number(cell)], row, place)
         return numbers if understood else None
 
     def _title(self, row: Row) -> str | None:
