@@ -849,3 +849,28 @@ def test_a_date_or_several_numbers_are_no_number(number: str, said: str) -> None
 def test_numbers_in_a_row_that_lead_to_one_measure_are_no_date_and_not_several(number: str) -> None:
     found = table(f"計画 R5年度実績\n番号,事業名,実績,評価\n1-1,創業,8,A\n{number},就農,3,B")
     assert paths(found)[1][1] == [number]
+
+
+CODED = {"事業コード": {"field": "code"}}
+
+
+def test_a_table_whose_codes_are_told_is_recognised_like_any_other() -> None:
+    found = table(
+        "計画 R5年度実績\n事業コード,事業名,実績,評価\n基本目標１ 学び,,,\n010A,読書,3,A\n,,4,B\n010B,食事,2,B\n"
+        ",読書（再掲）,3,A\n,合計,9,\n※注,,,",
+        mapping=CODED,
+    )
+    assert [row[:2] for row in brief(found)] == [("010A", "読書"), ("010A", "読書"), ("010B", "食事")]
+    assert found.sections == {"1": ("基本目標１", "学び")}
+    assert [found.taken[None][line][0] for line in (3, 7, 8, 9)] == ["heading", "repeat", "total", "note"]
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [("", "This measure has no code. Write it in."), ("2024-01-01", "This is a date")]
+)
+def test_a_code_that_is_none_is_a_problem_at_its_cell(code: str, said: str) -> None:
+    found = table(
+        f"計画 R5年度実績\n事業コード,事業名,実績,評価\n1A,読書,3,A\n{code},食事,2,B", mapping=CODED
+    )
+    assert places(found) == [(4, 1)]
+    assert only_problem(found).en.startswith(said)

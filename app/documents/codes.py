@@ -31,7 +31,7 @@ class Called:
 
 def take_from_titles(entries: Sequence[Entry]) -> None:
     """The numbers of a table's measures, if they stand at the beginning of their titles."""
-    if not entries or entries[0].block.explicit:
+    if not entries or entries[0].block.coded:
         return
     first = [entry for entry in entries if not entry.again]
     if all(entry.own for entry in entries) and not _collide(first):
@@ -65,7 +65,7 @@ class Codes:
         self.notes = notes
         self.counted: dict[tuple[str, str], str] = {}  # by headings and title, where measures have no numbers
         self.with_headings = _begin_anew(entries)
-        self.all_asked = numbering is None and not any(entry.own or entry.block.explicit for entry in entries)
+        self.all_asked = numbering is None and not any(entry.own or entry.block.coded for entry in entries)
         if self.all_asked and entries:
             self.notes.sheet = entries[0].sheet
             self._ask_number(entries[0])  # once for all of them
@@ -75,8 +75,12 @@ class Codes:
         outer = entry.groups if self.with_headings else []
         inner = entry.groups[1:]
         path = [*map(_printed, outer[:1]), *inner, *(printed for printed, _ in entry.own)]
-        if entry.block.explicit:
+        if entry.block.coded:
             code = entry.code
+            if not code:
+                if not entry.again:
+                    self._ask_code(entry)
+                return None
         elif numbers:
             code = "-".join([*map(_coded, outer), *map(str, numbers)])
         elif self.numbering == "order":
@@ -111,6 +115,14 @@ class Codes:
             )
             return None
         return Called(code, path, section, printed, title)
+
+    def _ask_code(self, entry: Entry) -> None:
+        self.notes.wrong(
+            "施策のコードがありません。書き入れてください。",
+            "This measure has no code. Write it in.",
+            entry.row,
+            entry.block.places("code")[0],
+        )
 
     def _ask_number(self, entry: Entry) -> None:
         self.notes.wrong(

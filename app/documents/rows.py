@@ -2,7 +2,8 @@
 
 Totals, notes and headings are no measures; what follows a heading stands below it. A blank cell in front of a title
 means the one above, as far as nothing further out has changed. A row says once what is wrong with it, and where.
-Where a table gives codes, as our own exports do, nothing of this is recognised: its cells are taken as they are.
+Where a table is one of our own documents that say all of it, nothing of this is recognised: its cells are taken as
+they are.
 """
 
 import re
@@ -81,8 +82,9 @@ class Rows:
             return None
         again = not self.block.explicit and self._says_again(row, filled)
         numbers = self._numbers(row, again=again)
+        code = self._code(row)
         title = self._title(row)
-        if numbers is None or title is None:
+        if numbers is None or code is None or title is None:
             return None
         return Entry(
             self.notes.sheet,
@@ -93,7 +95,7 @@ class Rows:
             title,
             again,
             year="".join(self.above.get(place, "") for place in self.years),
-            code="".join("".join(map(row.cell, self.codes)).split()),
+            code=code,
             section_code="".join("".join(map(row.cell, self.section_codes)).split()),
         )
 
@@ -202,7 +204,7 @@ class Rows:
         for place in self.labels:
             cell = one_line(self.above.get(place, ""))
             may_lack = again or bool(numbers) or len(self.labels) == 1  # some have fewer numbers than others
-            if self.block.explicit:
+            if self.block.coded:
                 numbers += [(cell, None)] if cell.strip() else []
             elif found := label(cell):
                 numbers.append((cell, found))
@@ -210,6 +212,20 @@ class Rows:
                 understood = False
                 self.notes.wrong(*NO_NUMBER[no_number(cell)], row, place)
         return numbers if understood else None
+
+    def _code(self, row: Row) -> str | None:
+        """The code that the row gives, if its table does; where its title is blank, too, the one above."""
+        if not self.block.coded:
+            return ""
+        place = self.codes[0]
+        code = row.cell(place)
+        if not self.block.explicit and no_number(code) == "date":
+            self.notes.wrong(*NO_NUMBER["date"], row, place)
+            return None
+        if not self.block.explicit and not code.strip() and not row.cell(self.titles[0]).strip():
+            code = self.above.get(place, "")
+        self.above[place] = code
+        return "".join(code.split())
 
     def _title(self, row: Row) -> str | None:
         place = self.titles[0]
