@@ -874,3 +874,109 @@ def test_a_code_that_is_none_is_a_problem_at_its_cell(code: str, said: str) -> N
     )
     assert places(found) == [(4, 1)]
     assert only_problem(found).en.startswith(said)
+
+
+HEADED = "番号,事業名,実績,評価\n1,創業,8,A\n"
+
+
+def kinds(found: Recognised) -> dict[int, str]:
+    return {line: kind for line, (kind, _) in found.taken[None].items()}
+
+
+@pytest.mark.parametrize("above", ["１ 学校,,,", "Ⅰ 教育,,,\n１ 学校,,,\n（単位：人）,,,"])
+def test_a_heading_above_the_header_counts_like_those_below(above: str) -> None:
+    found = table(f"計画 R5年度実績\n{above}\n{HEADED}２ 社会,,,\n1,講演,3,B")
+    outer = ["Ⅰ"] * ("Ⅰ" in above)
+    first, second = (["１"], ["２"]) if not outer else (["Ⅰ", "１ 学校"], ["Ⅰ", "２ 社会"])
+    code = "1-" if outer else ""
+    assert paths(found) == [(f"{code}1-1", [*first, "1"]), (f"{code}2-1", [*second, "1"])]
+
+
+@pytest.mark.parametrize("below", ["2,就農,3,B", "（１） 社会,,,\n2,就農,3,B"])
+def test_a_numbered_line_above_a_table_without_headings_like_it_is_none(below: str) -> None:
+    found = table(f"計画 R5年度実績\n２ 評価の結果,,,\n{HEADED}{below}")
+    assert found.measures[0].section_code == "0"
+    assert [warning.line for warning in found.warnings] == [2]
+
+
+def test_a_numbered_line_above_is_no_heading_where_another_stands_below_the_header() -> None:
+    found = table("１ 進捗,,,\n番号,事業名,R5実績,評価\n１ 学校,,,\n1,創業,8,A\n２ 社会,,,\n1,講演,3,B")
+    assert found.title == "１ 進捗"
+    assert [code for code, _ in paths(found)] == ["1-1", "2-1"]
+
+
+@pytest.mark.parametrize(
+    ("heading", "section"),
+    [
+        ("【柱１】子どもの学び", ("【柱１】", "子どもの学び")),
+        ("〔基本目標１　学び〕", ("基本目標１", "学び")),
+        ("【柱１】", ("【柱１】", None)),
+        ("柱１", ("柱１", None)),
+    ],
+)
+def test_a_heading_may_stand_in_brackets(heading: str, section: tuple[str, str | None]) -> None:
+    found = table(f"計画 R5年度実績\n番号,事業名,実績,評価\n{heading},,,\n1,創業,8,A")
+    assert paths(found) == [("1", ["1"])]
+    assert found.sections == {"1": section}
+
+
+@pytest.mark.parametrize("line", ["針目１", "【学校】", "【1 学校】まで", "3"])
+def test_a_line_that_is_no_heading_is_asked_about(line: str) -> None:
+    assert places(table(f"計画 R5年度実績\n番号,事業名,実績,評価\n{line},,,\n1,創業,8,A"))[0][0] == 3
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "- 3 -,,,",
+        ",－ ３ －,,",
+        "3/10,,,",
+        "1 / 2 ページ,,,",
+        ",,,p.3",
+        "３頁,,,",
+        "計画 R5年度実績,,,",
+        ",,,（単位：人）",
+    ],
+)
+def test_page_numbers_and_lines_of_the_top_between_pages_are_no_measures(line: str) -> None:
+    found = table(f"計画 R5年度実績,,,\n,,,（単位：人）\n{HEADED}{line}\n番号,事業名,実績,評価\n2,就農,3,B")
+    assert [row[:2] for row in brief(found)] == [("1", "創業"), ("2", "就農")]
+    assert kinds(found)[5] == "page"
+
+
+def test_a_row_that_goes_on_with_a_measure_is_no_page_number() -> None:
+    found = table(f"計画 R5年度実績\n{HEADED},,3/10,\n")
+    assert [each.implementation for each in found.evaluations] == ["8", "3/10"]
+
+
+@pytest.mark.parametrize("line", ["以上,,,", ",,,（以上）", "以　上,,,"])
+def test_the_end_is_no_measure(line: str) -> None:
+    found = table(f"計画 R5年度実績\n{HEADED}{line}")
+    assert (brief(found)[0][0], kinds(found)[4]) == ("1", "note")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "合　計",
+        "総 合 計",
+        "学校 計",
+        "基本目標１ 合計",
+        "基本目標１合計",
+        "（１）小計",
+        "第1～4節合計",
+        "計（A）",
+        "平均",
+    ],
+)
+@pytest.mark.parametrize("row", ["{},,11,", ",{},11,"])
+def test_a_total_may_name_what_it_sums_up(cell: str, row: str) -> None:
+    found = table(f"計画 R5年度実績\n{HEADED}{row.format(cell)}")
+    assert (brief(found)[0][0], kinds(found)[4]) == ("1", "total")
+
+
+@pytest.mark.parametrize(
+    "title", ["合計特殊出生率の向上", "1 割合の改善", "女性委員の 割合", "家計", "時計 台"]
+)
+def test_a_title_that_only_looks_like_a_total_is_a_measure(title: str) -> None:
+    assert len(brief(table(f"計画 R5年度実績\n{HEADED}2,{title},11,B"))) == 2

@@ -25,6 +25,8 @@ ONE = re.compile(
     )
     + rf"|(?:{NUMBER})(?P<closed>\)?)))".replace("?P<", "?P<c_").replace("c_closed", "closed")
 )
+# 【柱１】子どもの学び, 【柱１ 子どもの学び】
+BRACKETED = re.compile(r"([【〔〈《\[［](.{1,100}?)[】〕〉》\]］])\s*(.*)", re.S)
 BETWEEN = re.compile(r"\s*[-‐‑–—−ー_./:]?\s*")
 BOUNDARY = re.compile(r"[\s.:、,]+")
 ONE_OF_SEVERAL = "[(]?(?:[0-9]+|[①-⑳⑴-⒛Ⅰ-Ⅻ])[)]?"
@@ -56,6 +58,8 @@ def label(text: str) -> Label | None:
     text = text.strip()
     if len(text) > 600:
         return None
+    if found := BRACKETED.fullmatch(text):
+        return _bracketed(*found.groups())
     plain = text.translate(PLAIN)
     if no_number(text):
         return None
@@ -82,6 +86,13 @@ def label(text: str) -> Label | None:
                 text[:end].strip(), tuple(numbers[:count]), rest, styles[0] not in ("digits", "called")
             )
     return None
+
+
+def _bracketed(bracket: str, inside: str, after: str) -> Label | None:
+    found = label(inside)
+    if found is None or (found.rest and after):
+        return None
+    return found if found.rest else Label(bracket, found.numbers, after, found.relative)
 
 
 def no_number(text: str) -> str | None:

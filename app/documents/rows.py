@@ -7,20 +7,26 @@ they are.
 """
 
 import re
+from collections.abc import Container
 
 from app.documents.numbering import Label, label, no_number, style
 from app.documents.reading import Row
 from app.documents.tables import LONGEST, Block, Entry, Notes, folded, one_line
+from app.documents.vocabulary import YEARLY
 
 HEADING = re.compile(
-    r"第.{1,5}[部章節編]|基本(目標|方針|施策|方向)|重点(目標|施策|項目)|施策の(柱|方向)|[柱目標方針]+\s*[0-9０-９①-⑳Ⅰ-Ⅻ]"
+    r"[【〔〈《\[［]?(第.{1,5}[部章節編]|基本(目標|方針|施策|方向)|重点(目標|施策|項目)|施策の(柱|方向)"
+    r"|(柱|目標|方針)\s*[0-9０-９①-⑳Ⅰ-Ⅻ])"
 )
 TOTAL = re.compile(
-    r"(第.{1,5}[部章節]|.{0,10}[\s　])?(合計|小計|総計|総合計|累計|計|平均|割合|構成比)([(（].*[)）])?"
+    r"((第.{1,5}[部章節]|.{1,20}\s)?((総\s*)?合|小|総|累)?\s*計|平\s*均|割\s*合|構\s*成\s*比)(\s*[(（].*[)）])?"
 )
 NOTE = re.compile(
     r"[※＊*]|[（(〔\[【]?(注意?|備考|出典|資料|凡例)\d*([）)〕\]】\s:：.．、\d]|$)|[（(〔\[【]注"
+    r"|[（(]?以\s*上[）)]?。?$"
 )
+PAGE = re.compile(r"[-‐–—−－―ー]\s*\d+\s*[-‐–—−－―ー]|[pPｐＰ][.．]?\s*\d+|\d+\s*(?:ページ|頁)")
+PAGE_OF = re.compile(r"\d+\s*[/／]\s*\d+(?:\s*(?:ページ|頁))?")
 AGAIN = re.compile(r"[（(〔\[【<＜]?\s*再\s*掲")
 NO_NUMBER = {
     None: (
@@ -42,16 +48,21 @@ NO_NUMBER = {
     ),
 }
 LONGEST_TOTAL, LONGEST_HEADING, LONGEST_MARK, SHORT = 40, 200, 40, 20
+MOST_REPEATED = 3  # cells of a line that pages repeat
 
+Line = tuple[tuple[int, str], ...]
 Headings = list[tuple[str, str]]  # that the next row stands under: how each is written, and its text
 
 
 class Rows:
     """Reads the rows of a block from top to bottom. What stands above goes on into the next block of the table."""
 
-    def __init__(self, block: Block, headings: Headings, above: dict[int, str], notes: Notes) -> None:
+    def __init__(
+        self, block: Block, headings: Headings, lines: Container[Line], above: dict[int, str], notes: Notes
+    ) -> None:
         self.block = block
         self.headings = headings
+        self.lines = lines  # that stand above the tables
         self.above = above  # by column: what a blank cell means
         self.notes = notes
         self.titles = block.places("title")
@@ -65,6 +76,7 @@ class Rows:
         self.section_codes = block.places("section_code")[:1]
         title = self.titles[0] if self.titles and not block.explicit else 0
         self.departments = [place for place in block.places("department") if place < title]
+        self.evaluated = block.places(*YEARLY, "extra")
         self.unnamed = [column.place for column in block.of("nothing") if not column.name]
         self.limits = [(column.place, LONGEST[column.field]) for column in block.of(*LONGEST)]
 
@@ -118,17 +130,24 @@ class Rows:
                 "注釈の行なので、施策としては読みませんでした。", "This is a note and no measure.", row
             )
             return "note"
+        if self._is_of_page(row, filled, text):
+            return "page"
         if alone and (filled[0] == 1 or filled[0] in self.leading) and self._is_heading(text):
             return "heading"
         return None
+
+    def _is_of_page(self, row: Row, filled: list[int], text: str) -> bool:
+        """A page number, or a line that stands above the table, too: neither says anything of its own."""
+        if len(filled) > MOST_REPEATED:
+            return False
+        number = PAGE.fullmatch(text) or (filled[0] not in self.evaluated and PAGE_OF.fullmatch(text))
+        return bool(number and len(filled) == 1) or line_of(row) in self.lines
 
     def _is_heading(self, text: str) -> bool:
         found = label(text)
         if found is None or not (found.rest or HEADING.match(text)) or len(text) > LONGEST_HEADING:
             return False
-        written = style(text)
-        place = next((n for n, (seen, _) in enumerate(self.headings) if seen == written), len(self.headings))
-        self.headings[place:] = [(written, text)]
+        stand_under(self.headings, text)
         self.above.clear()
         return True
 
@@ -245,4 +264,20 @@ class Rows:
 
 
 def _is_total(text: str) -> bool:
-    return 0 < len(text) <= LONGEST_TOTAL and bool(TOTAL.fullmatch("".join(text.split())))
+    text = text.strip()
+    if not 0 < len(text) <= LONGEST_TOTAL:
+        return False
+    found = label(text)  # 基本目標１ 合計
+    return bool(TOTAL.fullmatch(text) or (found and TOTAL.fullmatch(found.rest)))
+
+
+def stand_under(headings: Headings, text: str) -> None:
+    """A heading takes the place of the one that is written like it, and of those below that."""
+    written = style(text)
+    place = next((n for n, (seen, _) in enumerate(headings) if seen == written), len(headings))
+    headings[place:] = [(written, text)]
+
+
+def line_of(row: Row) -> Line:
+    """What stands in a line and where, as it is known again."""
+    return tuple((place, folded(row.cell(place))) for place in row.filled())
