@@ -502,6 +502,28 @@ def test_a_row_that_cannot_be_is_refused_with_its_line(told: Any, wrong: str, ad
     assert rows(admin, PLAN, fiscal_year="H30") == []
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"slug": "new", "title": "計画", "municipality_code": FUJIMI, "municipality": "富士見市"},
+        {"entity": "section", "data": {"plan": PLAN, "code": "1"}},
+        {"plan": PLAN, "section": "1", "code": "1-1-1", "title": "施策"},
+        {"plan": PLAN, "measure_code": "1-1-1", "fiscal_year": 2018, "ordinal": 1},
+    ],
+)
+def test_two_rows_of_one_key_are_refused_with_both_lines(row: dict[str, Any], admin: httpx.Client):
+    [error] = errors(post(admin, "\n".join([json.dumps(row)] * 2).encode(), "rows.jsonl"))
+    assert error["line"] == 2
+    assert error["detail"] == "Line 1 has the same key. Remove one of them."
+
+
+def test_two_rows_of_one_ordinal_are_refused_with_both_lines(admin: httpx.Client):
+    table = [[*HEAD, "枝番"], [*ROW, "2"], [*ROW, "1"], [*ROW, "2"]]
+    [error] = errors(post(admin, text(*table), **NEW))
+    assert (error["line"], error["column"]) == (5, len(HEAD) + 1)
+    assert "on line 3, too" in error["detail"]
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"[]", b"null", b'[{"a": 1}]', b"[" * 100_000])
 def test_what_is_no_row_is_refused(content: bytes, admin: httpx.Client):
     assert errors(post(admin, content, "rows.json"))

@@ -47,6 +47,7 @@ class Measures:
         # Of each measure in each year: where its first row stands, how many it has, and the line of each text.
         self.first: dict[tuple[str, int], tuple[str | None, int]] = {}
         self.count: Counter[tuple[str, int]] = Counter()
+        self.ordinals: dict[tuple[str, int, int], tuple[str | None, int]] = {}
         self.said: dict[tuple[object, ...], int] = {}
 
     def read(self, entries: Sequence[Entry]) -> None:
@@ -232,7 +233,17 @@ class Measures:
         if told and not ORDINAL.fullmatch(told.strip()):
             self.notes.wrong("枝番は 1 以上の整数です。", "An ordinal is a whole number from 1.", row)
             return None
-        return int(told) if told else self.count[code, year]
+        ordinal = int(told) if told else self.count[code, year]
+        sheet, line = self.ordinals.setdefault((code, year, ordinal), (entry.sheet, row.line))
+        if (sheet, line) != (entry.sheet, row.line):
+            self.notes.wrong(
+                f"施策 {code} の {year} 年度の枝番 {ordinal} は、{line} 行目にもあります。枝番を直してください。",
+                f"Measure {code} has row {ordinal} for {year} on line {line}, too. Correct the ordinal (枝番).",
+                row,
+                next(iter(entry.block.places("ordinal")), None),
+            )
+            return None
+        return ordinal
 
 
 def _without_again(title: str) -> str:
