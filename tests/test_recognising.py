@@ -992,3 +992,32 @@ def test_a_total_may_name_what_it_sums_up(cell: str, row: str) -> None:
 )
 def test_a_title_that_only_looks_like_a_total_is_a_measure(title: str) -> None:
     assert len(brief(table(f"計画 R5年度実績\n{HEADED}2,{title},11,B"))) == 2
+
+
+@pytest.mark.parametrize("mark", ["〃", "々", "同上", " ″ "])
+def test_a_ditto_mark_means_the_cell_above(mark: str) -> None:
+    found = table(
+        "計画 R5年度実績\n基本目標,番号,所管課,事業名,実績,評価\n1 学び,1,教育課,読書,8,A※1\n"
+        f"{mark},2,{mark},食事,同上,{mark}\n2 食,3,,睡眠,9,{mark}\n{mark},{mark},{mark},{mark},4,"
+    )
+    assert {row[4] for row in brief(found)} == {"教育課"}
+    assert found.sections.keys() == {"1", "2"}
+    assert [(each.code, each.title, each.rating, each.rating_printed) for each in found.evaluations] == [
+        ("1", "読書", "A", "A※1"),
+        ("2", "食事", "A", mark.strip()),
+        ("3", "睡眠", "A", mark.strip()),
+        ("3", "睡眠", None, None),
+    ]
+
+
+def test_a_ditto_mark_below_nothing_is_asked_about() -> None:
+    found = table(
+        "計画 R5年度実績\n番号,事業名,実績,評価,担当課\n1,読書,8,〃,学校\n2,食事,9,,〃\n3,睡眠,9,〃,〃"
+    )
+    assert places(found) == [(3, 4)]
+    assert [(each.rating, each.department) for each in found.evaluations[1:]] == [(None, "学校")] * 2
+
+
+def test_a_ditto_mark_on_the_next_page_means_the_row_before() -> None:
+    found = table(f"計画 R5年度実績\n{HEADED}\n番号,事業名,実績,評価\n2,就農,3,〃")
+    assert [each.rating for each in found.evaluations] == ["A", "A"]

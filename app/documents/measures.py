@@ -267,6 +267,8 @@ def _cells(entry: Entry, year: int) -> tuple[dict[str, str | None], dict[str, st
             cell = one_line(cell)
         if column.field == "rating" and not entry.block.explicit:
             cell = cell.strip()
+            if column.place in entry.meant:
+                cells["rating_code"] = code_of(entry.meant[column.place].strip())
         if column.field != "extra":
             cells[column.field] = cell if cell.strip() else None
         elif cell.strip():

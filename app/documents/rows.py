@@ -27,6 +27,7 @@ NOTE = re.compile(
 )
 PAGE = re.compile(r"[-‐–—−－―ー]\s*\d+\s*[-‐–—−－―ー]|[pPｐＰ][.．]?\s*\d+|\d+\s*(?:ページ|頁)")
 PAGE_OF = re.compile(r"\d+\s*[/／]\s*\d+(?:\s*(?:ページ|頁))?")
+DITTO = {"〃", "々", "仝", "同上", "”", "″", '"'}
 AGAIN = re.compile(r"[（(〔\[【<＜]?\s*再\s*掲")
 NO_NUMBER = {
     None: (
@@ -76,6 +77,9 @@ class Rows:
         self.section_codes = block.places("section_code")[:1]
         title = self.titles[0] if self.titles and not block.explicit else 0
         self.departments = [place for place in block.places("department") if place < title]
+        self.ratings = block.places("rating")
+        self.own = [place for place in block.places("rating", "department") if place not in self.departments]
+        self.repeating = [*self.leading, *self.codes, *self.years, *self.ratings, *block.places("department")]
         self.evaluated = block.places(*YEARLY, "extra")
         self.unnamed = [column.place for column in block.of("nothing") if not column.name]
         self.limits = [(column.place, LONGEST[column.field]) for column in block.of(*LONGEST)]
@@ -89,7 +93,8 @@ class Rows:
         if not self._fits(row, filled):
             return None
         self._check_cells(row)
-        row = self._carry_down(row)
+        meant = {} if self.block.explicit else self._meant(row)
+        row = self._carry_down(row, meant)
         if not self.titles:
             return None
         again = not self.block.explicit and self._says_again(row, filled)
@@ -109,6 +114,7 @@ class Rows:
             year="".join(self.above.get(place, "") for place in self.years),
             code=code,
             section_code="".join("".join(map(row.cell, self.section_codes)).split()),
+            meant=meant,
         )
 
     # ---- rows that are no measures
@@ -188,11 +194,32 @@ class Rows:
 
     # ---- what leads to a measure
 
-    def _carry_down(self, row: Row) -> Row:
-        """Remember what blank cells below will mean. The row comes back with its department, where that is blank."""
+    def _meant(self, row: Row) -> dict[int, str]:
+        """What stands above the cells that say 〃."""
+        meant: dict[int, str] = {}
+        for place in self.repeating:
+            if row.cells[place - 1].strip() not in DITTO:
+                continue
+            if place not in self.above:
+                self.notes.wrong(
+                    "「同上」の記号ですが、上に何もありません。内容を書いてください。",
+                    "This means the cell above, and nothing stands there. Write what it means.",
+                    row,
+                    place,
+                )
+            meant[place] = self.above.get(place, "")
+        return meant
+
+    def _carry_down(self, row: Row, meant: dict[int, str]) -> Row:
+        """Remember what blank cells and 〃 below will mean. The row comes back with its department, where that is
+        blank, and with what its own 〃 mean, but for those of ratings: these are kept as printed.
+        """
+        cells = list(row.cells)
+        for place in meant.keys() - set(self.ratings):
+            cells[place - 1] = meant[place]
         changed = False
         for place in self.groups:
-            cell = row.cells[place - 1]
+            cell = cells[place - 1]
             if self.block.explicit:
                 self.above[place] = cell
             elif cell.strip():
@@ -201,11 +228,10 @@ class Rows:
             elif changed:
                 self.above[place] = ""
         for place in (*self.years, *self.departments):
-            if row.cells[place - 1].strip():
-                self.above[place] = row.cells[place - 1]
-        if not self.departments:
-            return row
-        cells = list(row.cells)
+            if cells[place - 1].strip():
+                self.above[place] = cells[place - 1]
+        for place in self.own:
+            self.above[place] = meant.get(place, cells[place - 1])
         for place in self.departments:
             cells[place - 1] = self.above.get(place, "")
         return Row(row.line, cells)

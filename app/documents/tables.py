@@ -180,6 +180,7 @@ class Entry:
     year: str  # this and the codes as the row tells them, if it does
     code: str
     section_code: str
+    meant: dict[int, str]  # what 〃 means, by column: ratings have it as printed
 
     @property
     def numbers(self) -> tuple[int, ...]:
