@@ -1021,3 +1021,41 @@ def test_a_ditto_mark_below_nothing_is_asked_about() -> None:
 def test_a_ditto_mark_on_the_next_page_means_the_row_before() -> None:
     found = table(f"計画 R5年度実績\n{HEADED}\n番号,事業名,実績,評価\n2,就農,3,〃")
     assert [each.rating for each in found.evaluations] == ["A", "A"]
+
+
+@pytest.mark.parametrize("counted", ["No", "№", "通し番号", "整理番号", "番号"])
+@pytest.mark.parametrize("places", [(0, 1), (1, 0)], ids=["in front", "behind"])
+def test_a_number_that_counts_rows_is_none_of_a_measure_with_a_number(
+    counted: str, places: tuple[int, int]
+) -> None:
+    rows = [[counted, "施策番号"], ["1", "1-1-1"], ["2", "1-1-2"], ["3", "1-1-2"]]
+    lines = [",".join(row[place] for place in places) for row in rows]
+    found = table(
+        f"計画 R5年度実績\n{lines[0]},事業名,実績\n{lines[1]},創業,8\n{lines[2]},就農,3\n{lines[3]},就農,4"
+    )
+    assert paths(found) == [("1-1-1", ["1-1-1"]), ("1-1-2", ["1-1-2"])]
+    assert [each.extra for each in found.evaluations] == [{counted: n} for n in "123"]
+
+
+def test_a_number_that_is_needed_counts_what_stands_under_another() -> None:
+    for outer in (["1-1", "1-1", "1-2"], ["第1節", "第2節", "第3節"], ["1", "2", "2"]):
+        rows = [f"{number},{n},事業{n},8" for n, number in enumerate(outer, 1)]
+        found = table("\n".join(["計画 R5年度実績", "施策番号,No,事業名,実績", *rows]))
+        assert [path for _, path in paths(found)] == [[number, str(n)] for n, number in enumerate(outer, 1)]
+
+
+def test_a_number_in_front_of_one_that_does_not_tell_measures_apart_is_asked_about() -> None:
+    rows = "計画 R5年度実績\nNo,施策番号,事業名,実績\n1,1,創業,8\n2,1,就農,3"
+    assert "No may be extra / path / code" in table(rows).problems[0].en
+    assert [code for code, _ in paths(table(rows, mapping={"No": {"field": "path"}}))] == ["1-1", "2-1"]
+
+
+@pytest.mark.parametrize("header", ["事業コード", "施策CD", "施設番号", "事業ＩＤ", "管理No."])
+def test_a_column_that_may_number_measures_is_named_where_numbers_are_missing(header: str) -> None:
+    rows = f"計画 R5年度実績\n予算額,{header},事業名,実績,評価\n5,A-1,創業,8,A\n6,A-2,就農,3,B"
+    problem = only_problem(table(rows))
+    told = {"2": {"field": "code"}}
+    assert 'mapping={"2": "code"}' in problem.ja
+    assert f'tell mapping={{"2": "code"}} if they are known by their {header}' in problem.en
+    assert [code for code, _ in paths(table(rows, mapping=told))] == ["A-1", "A-2"]
+    assert "mapping" not in only_problem(table(rows.replace(header, "場所"))).en

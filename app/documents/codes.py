@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 from app.documents.numbering import label
 from app.documents.tables import LONGEST, MOST_LABELS, Entry, Notes, folded
+from app.documents.vocabulary import plain
 
 CODE = re.compile(r"[^\s/,\u0000-\u001f\u007f-\u009f]{1,64}")
 NOT_DIGITS = re.compile("[^0-9０-９]")
+MAY_NUMBER = re.compile("(番号|コード|CD|ID|No\\.?)$", re.I)  # at the end of a header
 NO_SECTION = "0"  # where a table has none
 
 
@@ -125,11 +127,15 @@ class Codes:
         )
 
     def _ask_number(self, entry: Entry) -> None:
+        column = next((each for each in entry.block.of("extra") if MAY_NUMBER.search(plain(each.name))), None)
+        told = f'mapping={{"{column.place}": "code"}}' if column else ""
+        ja = f"列「{column.name}」で見分けるのであれば {told}、" if column else ""
+        en = f"tell {told} if they are known by their {column.name}, " if column else ""
         self.notes.wrong(
-            "番号のない施策です。番号を書くか、番号のない計画であれば "
+            f"番号のない施策です。番号を書くか、{ja}番号のない計画であれば "
             "numbering=order（名称で見分け、順に番号を付ける）を指定してください。",
-            "This measure has no number. Write one, or tell numbering=order: measures are then known by their titles "
-            "and counted in order.",
+            f"This measure has no number. Write one, {en}or tell numbering=order: measures are then known by their "
+            "titles and counted in order.",
             entry.row,
             entry.block.title,
         )
