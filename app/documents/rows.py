@@ -10,7 +10,7 @@ import re
 from collections.abc import Container
 
 from app.documents.numbering import Label, label, no_number, style
-from app.documents.reading import Row
+from app.documents.reading import ERROR, Row
 from app.documents.tables import LONGEST, Block, Entry, Notes, folded, one_line
 from app.documents.vocabulary import YEARLY
 
@@ -81,6 +81,7 @@ class Rows:
         self.own = [place for place in block.places("rating", "department") if place not in self.departments]
         self.repeating = [*self.leading, *self.codes, *self.years, *self.ratings, *block.places("department")]
         self.evaluated = block.places(*YEARLY, "extra")
+        self.read = [column.place for column in block.columns if column.field not in ("ignore", "nothing")]
         self.unnamed = [column.place for column in block.of("nothing") if not column.name]
         self.limits = [(column.place, LONGEST[column.field]) for column in block.of(*LONGEST)]
 
@@ -188,6 +189,16 @@ class Rows:
                 row,
                 place,
             )
+        for place in () if self.block.explicit else self.read:
+            if row.cells[place - 1].startswith(("#", "Err:")) and ERROR.fullmatch(row.cells[place - 1]):
+                self.notes.wrong(
+                    "数式のエラーです。正しい値を書くか、空にしてください。"
+                    "要らない列であれば、mapping で ignore にしてください。",
+                    "This is the error of a formula. Write what should stand here, or nothing; "
+                    "map the column to ignore if it is not needed.",
+                    row,
+                    place,
+                )
         for place, most in self.limits:
             if len(row.cells[place - 1]) > most:
                 self.notes.too_long(most, row, place)
