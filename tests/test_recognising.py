@@ -932,6 +932,14 @@ def test_a_heading_may_stand_in_brackets(heading: str, section: tuple[str, str |
     assert found.sections == {"1": section}
 
 
+def test_headings_in_brackets_stand_beside_each_other_whatever_they_enclose() -> None:
+    found = table(
+        "計画 R5年度実績\n番号,事業名,実績,評価\n【柱１】学び,,,\n1 学校,,,\n1,創業,8,A\n【柱２　遊び】,,,\n1,就農,3,B"
+    )
+    assert found.sections == {"1": ("【柱１】", "学び"), "2": ("柱２", "遊び")}
+    assert [code for code, _ in paths(found)] == ["1-1-1", "2-1"]
+
+
 @pytest.mark.parametrize("line", ["針目１", "【学校】", "【1 学校】まで", "3"])
 def test_a_line_that_is_no_heading_is_asked_about(line: str) -> None:
     assert places(table(f"計画 R5年度実績\n番号,事業名,実績,評価\n{line},,,\n1,創業,8,A"))[0][0] == 3

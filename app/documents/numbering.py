@@ -115,7 +115,10 @@ KINDS = re.compile(
 def style(heading: str) -> str:
     """How a heading is numbered: those of one style stand beside each other, those of another below."""
     found = label(heading)
-    return KINDS.sub(lambda number: str(number.lastgroup), found.printed if found else heading)
+    printed = found.printed if found else heading
+    if bracketed := BRACKETED.fullmatch(heading.strip()):  # 【柱１】学び and 【柱２ 遊び】
+        printed = heading.strip()[0] + (printed if printed != bracketed[1] else bracketed[2])
+    return KINDS.sub(lambda number: str(number.lastgroup), printed)
 
 
 def _value(found: re.Match[str]) -> tuple[int, str]:
