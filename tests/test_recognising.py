@@ -1067,3 +1067,18 @@ def test_a_column_that_may_number_measures_is_named_where_numbers_are_missing(he
     assert f'tell mapping={{"2": "code"}} if they are known by their {header}' in problem.en
     assert [code for code, _ in paths(table(rows, mapping=told))] == ["A-1", "A-2"]
     assert "mapping" not in only_problem(table(rows.replace(header, "場所"))).en
+
+
+def test_two_titles_of_one_section_are_told_once() -> None:
+    found = table(
+        "計画 R5年度実績\n番号,事業名,実績,評価\n基本目標１ 学び,,,\n1,創業,8,A\n"
+        "基本目標１ 学び（続き）,,,\n2,就農,3,B\n3,林業,3,B\n基本目標１ 学び,,,\n4,漁業,3,B"
+    )
+    assert found.sections == {"1": ("基本目標１", "学び")}
+    assert [(warning.line, warning.en) for warning in found.warnings] == [
+        (
+            6,
+            "Section 1 is called 学び（続き） here and 学び before, and was taken for one. "
+            "If there are two, correct their numbers.",
+        )
+    ]

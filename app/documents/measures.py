@@ -39,6 +39,7 @@ class Measures:
         self.notes = notes
         self.measures: dict[str, RecognisedMeasure] = {}
         self.sections: dict[str, tuple[str | None, str | None]] = {}  # label and title
+        self.other_titles: set[tuple[str, str]] = set()  # of sections, that were told
         self.evaluations: list[RecognisedEvaluation] = []
         self.counted = False  # as they came, because they have no numbers
         self.repeated: dict[
@@ -95,10 +96,24 @@ class Measures:
             measure = self.measures[its.code] = RecognisedMeasure(
                 entry.row.line, its.section_code, its.path, its.code, title, entry.sheet
             )
-        known = self.sections.get(its.section_code, (its.section_label, None))
-        self.sections[its.section_code] = (known[0], known[1] or its.section_title)
+        self._place_in_section(entry, its)
         self.notes.take(entry.row, "measure", its.code)
         self._evaluate(entry, measure)
+
+    def _place_in_section(self, entry: Entry, its: Called) -> None:
+        label, title = self.sections.get(its.section_code, (its.section_label, None))
+        self.sections[its.section_code] = (label, title or its.section_title)
+        other = (its.section_code, fold(its.section_title or ""))
+        if not (title and its.section_title) or fold(title) == other[1] or other in self.other_titles:
+            return
+        self.other_titles.add(other)
+        self.notes.warn(
+            f"節 {its.section_code} は、ここでは「{its.section_title}」ですが、前に「{title}」とあるので、"
+            "その節としました。別の節であれば、番号を直してください。",
+            f"Section {its.section_code} is called {its.section_title} here and {title} before, and was taken for one. "
+            "If there are two, correct their numbers.",
+            entry.row,
+        )
 
     # ---- rows that say 再掲
 
