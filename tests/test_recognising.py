@@ -1082,3 +1082,10 @@ def test_two_titles_of_one_section_are_told_once() -> None:
             "If there are two, correct their numbers.",
         )
     ]
+
+
+def test_a_line_with_one_thing_in_it_may_be_a_heading_without_a_number() -> None:
+    found = table("計画 R5年度実績\n番号,事業名,実績,評価\n子どもの学び,,,\n1,創業,8,A\n2,,3,B")
+    said = {problem.line: problem.en for problem in found.problems if problem.column == 2}
+    assert said[3].startswith("One thing alone stands in this line. If it is a heading, number it")
+    assert said[5] == "The measure has no title. Write it in."

@@ -48,6 +48,15 @@ NO_NUMBER = {
         "or give each measure a row with its own.",
     ),
 }
+NO_TITLE = {
+    False: ("施策の名称がありません。書き入れてください。", "The measure has no title. Write it in."),
+    True: (
+        "この行には1つのことしか書かれていません。節などの見出しであれば番号を付け（１ 学校 など）、"
+        "施策であれば名称を書いてください。",
+        "One thing alone stands in this line. If it is a heading, number it, as in 1 学校; "
+        "if a measure, write its title.",
+    ),
+}
 LONGEST_TOTAL, LONGEST_HEADING, LONGEST_MARK, SHORT = 40, 200, 40, 20
 MOST_REPEATED = 3  # cells of a line that pages repeat
 
@@ -101,7 +110,7 @@ class Rows:
         again = not self.block.explicit and self._says_again(row, filled)
         numbers = self._numbers(row, again=again)
         code = self._code(row)
-        title = self._title(row)
+        title = self._title(row, alone=len(filled) == 1)
         if numbers is None or code is None or title is None:
             return None
         return Entry(
@@ -283,18 +292,13 @@ class Rows:
         self.above[place] = code
         return "".join(code.split())
 
-    def _title(self, row: Row) -> str | None:
+    def _title(self, row: Row, *, alone: bool) -> str | None:
         place = self.titles[0]
         title = one_line(row.cell(place))
         if not title.strip() and not any(row.cell(place).strip() for place in self.numbered):
             title = one_line(self.above.get(place, ""))
         if not title.strip():
-            self.notes.wrong(
-                "施策の名称がありません。書き入れてください。",
-                "The measure has no title. Write it in.",
-                row,
-                place,
-            )
+            self.notes.wrong(*NO_TITLE[alone], row, place)
             return None
         self.above[place] = title
         return title
