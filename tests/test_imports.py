@@ -502,6 +502,28 @@ def test_a_row_that_cannot_be_is_refused_with_its_line(told: Any, wrong: str, ad
     assert rows(admin, PLAN, fiscal_year="H30") == []
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"slug": "new", "title": "計画", "municipality_code": FUJIMI, "municipality": "富士見市"},
+        {"entity": "section", "data": {"plan": PLAN, "code": "1"}},
+        {"plan": PLAN, "section": "1", "code": "1-1-1", "title": "施策"},
+        {"plan": PLAN, "measure_code": "1-1-1", "fiscal_year": 2018, "ordinal": 1},
+    ],
+)
+def test_two_rows_of_one_key_are_refused_with_both_lines(row: dict[str, Any], admin: httpx.Client):
+    [error] = errors(post(admin, "\n".join([json.dumps(row)] * 2).encode(), "rows.jsonl"))
+    assert error["line"] == 2
+    assert error["detail"] == "Line 1 has the same key. Remove one of them."
+
+
+def test_two_rows_of_one_ordinal_are_refused_with_both_lines(admin: httpx.Client):
+    table = [[*HEAD, "枝番"], [*ROW, "2"], [*ROW, "1"], [*ROW, "2"]]
+    [error] = errors(post(admin, text(*table), **NEW))
+    assert (error["line"], error["column"]) == (5, len(HEAD) + 1)
+    assert "on line 3, too" in error["detail"]
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"[]", b"null", b'[{"a": 1}]', b"[" * 100_000])
 def test_what_is_no_row_is_refused(content: bytes, admin: httpx.Client):
     assert errors(post(admin, content, "rows.json"))
@@ -664,6 +686,133 @@ def test_formulas_are_read_as_their_values(admin: httpx.Client):
     post(admin, text(HEAD, ROW), **NEW)
     done = report(post(admin, book(sheet=sheet), "formulas.xlsx", plan="new"))
     assert done["unchanged"]["evaluation"] == 1
+
+
+@pytest.mark.parametrize("value", ["", "<v/>", "<v></v>"])
+@pytest.mark.parametrize("formula", ["<f>1+1</f>", '<f t="shared" si="0"/>', "<x:f>1+1</x:f>"])
+def test_a_formula_that_was_never_worked_out_is_no_empty_cell(formula: str, value: str, admin: httpx.Client):
+    sheet = cells(cell("A1", "計画"), f'<row r="2"><c r="B2" s="0">{formula}{value}</c></row>')
+    if "x:" in formula:
+        sheet = sheet.replace(
+            b"xmlns=", b'xmlns:x="http://schemas.openxmlformats.org/spreadsheetml/2006/main" xmlns='
+        )
+    [error] = errors(post(admin, book(sheet=sheet), "formulas.xlsx", **NEW))
+    assert error["line"] == 2
+    assert error["detail"].startswith(
+        "1 formulas of sheet Sheet were never worked out, the first in row 2, column 2."
+    )
+    assert "Open the file once in a spreadsheet program and save it." in error["detail"]
+
+
+def ods(*lines: str) -> bytes:
+    """A sheet 一, of lines of cells."""
+    spaces = " ".join(
+        f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
+        for name in ("office", "table", "text")
+    )
+    content = (
+        f'<office:document-content {spaces} xmlns:calcext="urn:org:documentfoundation:names:experimental:calc:xmlns:'
+        'calcext:1.0"><office:body><office:spreadsheet><table:table table:name="一">'
+        f"{''.join(lines)}</table:table></office:spreadsheet></office:body></office:document-content>"
+    )
+    kind = b"application/vnd.oasis.opendocument.spreadsheet"
+    return archive(
+        **{"mimetype": kind, "content.xml": content.encode(), "META-INF/manifest.xml": b"<manifest/>"}
+    )
+
+
+def ods_line(*values: str, repeated: int = 1) -> str:
+    """Texts, or cells as they are marked up."""
+    made = [
+        value
+        if value.startswith("<")
+        else f'<table:table-cell office:value-type="string"><text:p>{value}</text:p></table:table-cell>'
+        for value in values
+    ]
+    return f'<table:table-row table:number-rows-repeated="{repeated}">{"".join(made)}</table:table-row>'
+
+
+ODS_ERROR = (
+    '<table:table-cell table:formula="of:=IF(1>0;1/0)" office:value-type="string" office:string-value="" '
+    'calcext:value-type="error"><text:p>#DIV/0!</text:p></table:table-cell>'
+)
+ODS_SHARE = (
+    '<table:table-cell table:number-columns-repeated="2" office:value-type="percentage" office:value="0.925">'
+    "<text:p>93%</text:p></table:table-cell>"
+)
+COVERED = "<table:covered-table-cell/>"
+
+
+def spanning(text: str, *, rows: int = 1, columns: int = 1) -> str:
+    return (
+        f'<table:table-cell table:number-columns-spanned="{columns}" table:number-rows-spanned="{rows}" '
+        f'office:value-type="string"><text:p>{text}</text:p></table:table-cell>'
+    )
+
+
+def test_what_is_merged_in_ods_stands_in_each_of_its_rows_and_columns(admin: httpx.Client):
+    content = ods(
+        ods_line(TITLE),
+        ods_line("番号", "事業名", spanning("H29", columns=2), COVERED, spanning("H30", columns=2), COVERED),
+        ods_line("", "", "実績", "評価", "実績", "評価"),
+        ods_line(spanning("1", rows=3), "学習", "a", spanning("A", rows=3), "b", spanning("B", rows=2)),
+        ods_line(COVERED, "学習", "c", COVERED, "d", COVERED),
+        ods_line(COVERED, "学習", "e", COVERED, "f", "C"),
+    )
+    report(post(admin, content, "merged.ods", **NEW))
+    assert [(row["implementation"], row["rating"]) for row in rows(admin, sort="fiscal_year,ordinal")] == [
+        *[("a", "A"), ("c", "A"), ("e", "A")],
+        *[("b", "B"), ("d", "B"), ("f", "C")],
+    ]
+
+
+def test_percentages_are_read_as_they_are_shown(admin: httpx.Client):
+    made = openpyxl.Workbook()
+    for line in ([TITLE], [*HEAD, "率", "割合"], [*ROW, 0.925, 2 / 3], ["1-2", *ROW[1:], 0.925, 75]):
+        made.active.append(line)
+    shapes = [
+        ("0%", "0.00%"),
+        ("0.0 %;[Red]-0%", '0"%"'),
+    ]  # the last prints a sign and counts nothing in hundreds
+    for line, its in enumerate(shapes, 3):
+        for column, shape in enumerate(its, 7):
+            made.active.cell(line, column).number_format = shape
+    out = io.BytesIO()
+    made.save(out)
+    report(post(admin, out.getvalue(), "shares.xlsx", **NEW))
+    assert [row["extra"] for row in rows(admin)] == [
+        {"率": "93%", "割合": "66.67%"},
+        {"率": "92.5%", "割合": "75"},
+    ]
+    line = ods_line("1-3", *ROW[1:], ODS_SHARE, repeated=2)
+    report(post(admin, ods(ods_line(TITLE), ods_line(*HEAD, "率", "割合"), line), "shares.ods", **NEW))
+    extras = [row["extra"] for row in rows(admin) if row["measure_code"] == "1-3"]
+    assert extras == [{"率": "93%", "割合": "93%"}] * 2
+
+
+@pytest.mark.parametrize("form", ["xlsx", "ods", "csv"])
+def test_an_error_of_a_formula_is_told_with_its_place(form: str, admin: httpx.Client):
+    total = ["", "合計", "", "#DIV/0!", "", ""]
+    told = [HEAD, [*ROW[:3], "#DIV/0!", *ROW[4:]], total]
+    if form == "xlsx":
+        content = book(sheet=cells(*(_line(n, row) for n, row in enumerate(told, 1))))
+    elif form == "ods":
+        content = ods(
+            *(ods_line(*(ODS_ERROR if each == "#DIV/0!" else each for each in row)) for row in told)
+        )
+    else:
+        content = "\n".join(",".join(row) for row in told).encode()
+    [error] = errors(post(admin, content, f"errors.{form}", preview=9, **NEW))
+    assert (error["line"], error["column"], error["text"]) == (2, 4, "#DIV/0!")
+    assert error["detail"].startswith("This is the error of a formula.")
+
+
+def _line(number: int, values: list[str]) -> str:
+    made = [
+        f'<c r="{"ABCDEF"[place]}{number}" t="{"e" if value == "#DIV/0!" else "str"}"><v>{value}</v></c>'
+        for place, value in enumerate(values)
+    ]
+    return f'<row r="{number}">{"".join(made)}</row>'
 
 
 def test_the_seed_may_come_in_any_encoding(admin: httpx.Client):

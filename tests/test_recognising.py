@@ -722,6 +722,18 @@ def test_a_term_in_a_header_is_no_year_of_the_column() -> None:
         ("A（継続）", "A"),
         ("B：遅れ", "B"),
         ("B拡", "B拡"),
+        ("B※1", "B"),
+        ("B ※２", "B"),
+        ("B*1", "B"),
+        ("B（注1）", "B"),
+        ("B注2", "B"),
+        ("B※1、2", "B"),
+        ("B拡※1※2", "B拡"),
+        ("達成（※1）", "達成"),
+        ("－※1", None),
+        ("要注", "要注"),
+        ("A*", "A*"),
+        ("※1", "※1"),
         ("◎○", "◎○"),
         ("完了", None),
         ("ー", None),
@@ -784,3 +796,296 @@ def test_headings_of_another_kind_of_number_stand_below_each_other() -> None:
     )
     assert [row[0] for row in brief(found)] == ["1-1-1", "1-2-1", "2-1-1"]
     assert list(found.sections) == ["1", "2"]
+
+
+def paths(found: Recognised) -> list[tuple[str, list[str]]]:
+    assert found.problems == []
+    return [(each.code, each.path) for each in found.measures]
+
+
+def test_headings_below_a_section_lead_to_the_measure_with_their_titles() -> None:
+    rows = "番号,事業名,実績,評価\n基本目標１ 学び,,,\n（１）学校,,,\n1,読書,3,A\n（２）家庭,,,\n{},食事,2,B"
+    found = table("計画 R5年度実績\n" + rows.format(2))
+    assert paths(found) == [("1", ["（１）学校", "1"]), ("2", ["（２）家庭", "2"])]
+    assert found.sections == {"1": ("基本目標１", "学び")}
+    anew = table("計画 R5年度実績\n" + rows.format(1))
+    assert paths(anew) == [
+        ("1-1-1", ["基本目標１", "（１）学校", "1"]),
+        ("1-2-1", ["基本目標１", "（２）家庭", "1"]),
+    ]
+
+
+def test_columns_of_headings_lead_to_measures_with_and_without_numbers() -> None:
+    rows = "1 学び,(1) 学校,{},読書,3,A\n,(2) 家庭,{},食事,2,B\n,,{},睡眠,2,B"
+    text = "計画 R5年度実績\n基本目標,施策の方向,番号,事業名,実績,評価\n" + rows
+    assert paths(table(text.format(1, 2, 3))) == [
+        ("1", ["(1) 学校", "1"]),
+        ("2", ["(2) 家庭", "2"]),
+        ("3", ["(2) 家庭", "3"]),
+    ]
+    assert paths(table(text.format("", "", ""), numbering="order")) == [
+        ("1", ["(1) 学校"]),
+        ("2", ["(2) 家庭"]),
+        ("3", ["(2) 家庭"]),
+    ]
+
+
+def test_words_beside_a_number_stay_with_it() -> None:
+    found = table(
+        "計画 R5年度実績\n項目,番号,事業名,実績,評価\n第1節 学び,1 学校,読書,3,A\n第2節 食,1,食事,2,B"
+    )
+    assert paths(found) == [("1-1", ["第1節 学び", "1 学校"]), ("2-1", ["第2節 食", "1"])]
+    assert found.sections == {"1": ("第1節", "学び"), "2": ("第2節", "食")}
+
+
+def test_a_heading_that_is_too_long_to_keep_is_a_problem() -> None:
+    rows = "計画 R5年度実績\n番号,事業名,実績,評価\n基本目標１ 学び,,,\n（１）{},,,\n1,読書,3,A"
+    assert paths(table(rows.format("あ" * 97))) == [("1", ["（１）" + "あ" * 97, "1"])]
+    assert places(table(rows.format("あ" * 98))) == [(5, None)]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        *((number, "This is a date") for number in ("2024-01-01", "2024/1/1", "1月1日")),
+        *((number, "These are several numbers") for number in ("2、3", "１・２", "①～③", "(1)、(2)")),
+    ],
+)
+def test_a_date_or_several_numbers_are_no_number(number: str, said: str) -> None:
+    problem = only_problem(table(f"計画 R5年度実績\n番号,事業名,実績,評価\n1,創業,8,A\n{number},就農,3,B"))
+    assert (problem.line, problem.column, problem.text) == (4, 1, number)
+    assert problem.en.startswith(said)
+
+
+@pytest.mark.parametrize("number", ["1-2", "1.2", "4 1)②", "2019-1"])
+def test_numbers_in_a_row_that_lead_to_one_measure_are_no_date_and_not_several(number: str) -> None:
+    found = table(f"計画 R5年度実績\n番号,事業名,実績,評価\n1-1,創業,8,A\n{number},就農,3,B")
+    assert paths(found)[1][1] == [number]
+
+
+CODED = {"事業コード": {"field": "code"}}
+
+
+def test_a_table_whose_codes_are_told_is_recognised_like_any_other() -> None:
+    found = table(
+        "計画 R5年度実績\n事業コード,事業名,実績,評価\n基本目標１ 学び,,,\n010A,読書,3,A\n,,4,B\n010B,食事,2,B\n"
+        ",読書（再掲）,3,A\n,合計,9,\n※注,,,",
+        mapping=CODED,
+    )
+    assert [row[:2] for row in brief(found)] == [("010A", "読書"), ("010A", "読書"), ("010B", "食事")]
+    assert found.sections == {"1": ("基本目標１", "学び")}
+    assert [found.taken[None][line][0] for line in (3, 7, 8, 9)] == ["heading", "repeat", "total", "note"]
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [("", "This measure has no code. Write it in."), ("2024-01-01", "This is a date")]
+)
+def test_a_code_that_is_none_is_a_problem_at_its_cell(code: str, said: str) -> None:
+    found = table(
+        f"計画 R5年度実績\n事業コード,事業名,実績,評価\n1A,読書,3,A\n{code},食事,2,B", mapping=CODED
+    )
+    assert places(found) == [(4, 1)]
+    assert only_problem(found).en.startswith(said)
+
+
+HEADED = "番号,事業名,実績,評価\n1,創業,8,A\n"
+
+
+def kinds(found: Recognised) -> dict[int, str]:
+    return {line: kind for line, (kind, _) in found.taken[None].items()}
+
+
+@pytest.mark.parametrize("above", ["１ 学校,,,", "Ⅰ 教育,,,\n１ 学校,,,\n（単位：人）,,,"])
+def test_a_heading_above_the_header_counts_like_those_below(above: str) -> None:
+    found = table(f"計画 R5年度実績\n{above}\n{HEADED}２ 社会,,,\n1,講演,3,B")
+    outer = ["Ⅰ"] * ("Ⅰ" in above)
+    first, second = (["１"], ["２"]) if not outer else (["Ⅰ", "１ 学校"], ["Ⅰ", "２ 社会"])
+    code = "1-" if outer else ""
+    assert paths(found) == [(f"{code}1-1", [*first, "1"]), (f"{code}2-1", [*second, "1"])]
+
+
+@pytest.mark.parametrize("below", ["2,就農,3,B", "（１） 社会,,,\n2,就農,3,B"])
+def test_a_numbered_line_above_a_table_without_headings_like_it_is_none(below: str) -> None:
+    found = table(f"計画 R5年度実績\n２ 評価の結果,,,\n{HEADED}{below}")
+    assert found.measures[0].section_code == "0"
+    assert [warning.line for warning in found.warnings] == [2]
+
+
+def test_a_numbered_line_above_is_no_heading_where_another_stands_below_the_header() -> None:
+    found = table("１ 進捗,,,\n番号,事業名,R5実績,評価\n１ 学校,,,\n1,創業,8,A\n２ 社会,,,\n1,講演,3,B")
+    assert found.title == "１ 進捗"
+    assert [code for code, _ in paths(found)] == ["1-1", "2-1"]
+
+
+@pytest.mark.parametrize(
+    ("heading", "section"),
+    [
+        ("【柱１】子どもの学び", ("【柱１】", "子どもの学び")),
+        ("〔基本目標１　学び〕", ("基本目標１", "学び")),
+        ("【柱１】", ("【柱１】", None)),
+        ("柱１", ("柱１", None)),
+    ],
+)
+def test_a_heading_may_stand_in_brackets(heading: str, section: tuple[str, str | None]) -> None:
+    found = table(f"計画 R5年度実績\n番号,事業名,実績,評価\n{heading},,,\n1,創業,8,A")
+    assert paths(found) == [("1", ["1"])]
+    assert found.sections == {"1": section}
+
+
+def test_headings_in_brackets_stand_beside_each_other_whatever_they_enclose() -> None:
+    found = table(
+        "計画 R5年度実績\n番号,事業名,実績,評価\n【柱１】学び,,,\n1 学校,,,\n1,創業,8,A\n【柱２　遊び】,,,\n1,就農,3,B"
+    )
+    assert found.sections == {"1": ("【柱１】", "学び"), "2": ("柱２", "遊び")}
+    assert [code for code, _ in paths(found)] == ["1-1-1", "2-1"]
+
+
+@pytest.mark.parametrize("line", ["針目１", "【学校】", "【1 学校】まで", "3"])
+def test_a_line_that_is_no_heading_is_asked_about(line: str) -> None:
+    assert places(table(f"計画 R5年度実績\n番号,事業名,実績,評価\n{line},,,\n1,創業,8,A"))[0][0] == 3
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "- 3 -,,,",
+        ",－ ３ －,,",
+        "3/10,,,",
+        "1 / 2 ページ,,,",
+        ",,,p.3",
+        "３頁,,,",
+        "計画 R5年度実績,,,",
+        ",,,（単位：人）",
+    ],
+)
+def test_page_numbers_and_lines_of_the_top_between_pages_are_no_measures(line: str) -> None:
+    found = table(f"計画 R5年度実績,,,\n,,,（単位：人）\n{HEADED}{line}\n番号,事業名,実績,評価\n2,就農,3,B")
+    assert [row[:2] for row in brief(found)] == [("1", "創業"), ("2", "就農")]
+    assert kinds(found)[5] == "page"
+
+
+def test_a_row_that_goes_on_with_a_measure_is_no_page_number() -> None:
+    found = table(f"計画 R5年度実績\n{HEADED},,3/10,\n")
+    assert [each.implementation for each in found.evaluations] == ["8", "3/10"]
+
+
+@pytest.mark.parametrize("line", ["以上,,,", ",,,（以上）", "以　上,,,"])
+def test_the_end_is_no_measure(line: str) -> None:
+    found = table(f"計画 R5年度実績\n{HEADED}{line}")
+    assert (brief(found)[0][0], kinds(found)[4]) == ("1", "note")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "合　計",
+        "総 合 計",
+        "学校 計",
+        "基本目標１ 合計",
+        "基本目標１合計",
+        "（１）小計",
+        "第1～4節合計",
+        "計（A）",
+        "平均",
+    ],
+)
+@pytest.mark.parametrize("row", ["{},,11,", ",{},11,"])
+def test_a_total_may_name_what_it_sums_up(cell: str, row: str) -> None:
+    found = table(f"計画 R5年度実績\n{HEADED}{row.format(cell)}")
+    assert (brief(found)[0][0], kinds(found)[4]) == ("1", "total")
+
+
+@pytest.mark.parametrize(
+    "title", ["合計特殊出生率の向上", "1 割合の改善", "女性委員の 割合", "家計", "時計 台"]
+)
+def test_a_title_that_only_looks_like_a_total_is_a_measure(title: str) -> None:
+    assert len(brief(table(f"計画 R5年度実績\n{HEADED}2,{title},11,B"))) == 2
+
+
+@pytest.mark.parametrize("mark", ["〃", "々", "同上", " ″ "])
+def test_a_ditto_mark_means_the_cell_above(mark: str) -> None:
+    found = table(
+        "計画 R5年度実績\n基本目標,番号,所管課,事業名,実績,評価\n1 学び,1,教育課,読書,8,A※1\n"
+        f"{mark},2,{mark},食事,同上,{mark}\n2 食,3,,睡眠,9,{mark}\n{mark},{mark},{mark},{mark},4,"
+    )
+    assert {row[4] for row in brief(found)} == {"教育課"}
+    assert found.sections.keys() == {"1", "2"}
+    assert [(each.code, each.title, each.rating, each.rating_printed) for each in found.evaluations] == [
+        ("1", "読書", "A", "A※1"),
+        ("2", "食事", "A", mark.strip()),
+        ("3", "睡眠", "A", mark.strip()),
+        ("3", "睡眠", None, None),
+    ]
+
+
+def test_a_ditto_mark_below_nothing_is_asked_about() -> None:
+    found = table(
+        "計画 R5年度実績\n番号,事業名,実績,評価,担当課\n1,読書,8,〃,学校\n2,食事,9,,〃\n3,睡眠,9,〃,〃"
+    )
+    assert places(found) == [(3, 4)]
+    assert [(each.rating, each.department) for each in found.evaluations[1:]] == [(None, "学校")] * 2
+
+
+def test_a_ditto_mark_on_the_next_page_means_the_row_before() -> None:
+    found = table(f"計画 R5年度実績\n{HEADED}\n番号,事業名,実績,評価\n2,就農,3,〃")
+    assert [each.rating for each in found.evaluations] == ["A", "A"]
+
+
+@pytest.mark.parametrize("counted", ["No", "№", "通し番号", "整理番号", "番号"])
+@pytest.mark.parametrize("places", [(0, 1), (1, 0)], ids=["in front", "behind"])
+def test_a_number_that_counts_rows_is_none_of_a_measure_with_a_number(
+    counted: str, places: tuple[int, int]
+) -> None:
+    rows = [[counted, "施策番号"], ["1", "1-1-1"], ["2", "1-1-2"], ["3", "1-1-2"]]
+    lines = [",".join(row[place] for place in places) for row in rows]
+    found = table(
+        f"計画 R5年度実績\n{lines[0]},事業名,実績\n{lines[1]},創業,8\n{lines[2]},就農,3\n{lines[3]},就農,4"
+    )
+    assert paths(found) == [("1-1-1", ["1-1-1"]), ("1-1-2", ["1-1-2"])]
+    assert [each.extra for each in found.evaluations] == [{counted: n} for n in "123"]
+
+
+def test_a_number_that_is_needed_counts_what_stands_under_another() -> None:
+    for outer in (["1-1", "1-1", "1-2"], ["第1節", "第2節", "第3節"], ["1", "2", "2"]):
+        rows = [f"{number},{n},事業{n},8" for n, number in enumerate(outer, 1)]
+        found = table("\n".join(["計画 R5年度実績", "施策番号,No,事業名,実績", *rows]))
+        assert [path for _, path in paths(found)] == [[number, str(n)] for n, number in enumerate(outer, 1)]
+
+
+def test_a_number_in_front_of_one_that_does_not_tell_measures_apart_is_asked_about() -> None:
+    rows = "計画 R5年度実績\nNo,施策番号,事業名,実績\n1,1,創業,8\n2,1,就農,3"
+    assert "No may be extra / path / code" in table(rows).problems[0].en
+    assert [code for code, _ in paths(table(rows, mapping={"No": {"field": "path"}}))] == ["1-1", "2-1"]
+
+
+@pytest.mark.parametrize("header", ["事業コード", "施策CD", "施設番号", "事業ＩＤ", "管理No."])
+def test_a_column_that_may_number_measures_is_named_where_numbers_are_missing(header: str) -> None:
+    rows = f"計画 R5年度実績\n予算額,{header},事業名,実績,評価\n5,A-1,創業,8,A\n6,A-2,就農,3,B"
+    problem = only_problem(table(rows))
+    told = {"2": {"field": "code"}}
+    assert 'mapping={"2": "code"}' in problem.ja
+    assert f'tell mapping={{"2": "code"}} if they are known by their {header}' in problem.en
+    assert [code for code, _ in paths(table(rows, mapping=told))] == ["A-1", "A-2"]
+    assert "mapping" not in only_problem(table(rows.replace(header, "場所"))).en
+
+
+def test_two_titles_of_one_section_are_told_once() -> None:
+    found = table(
+        "計画 R5年度実績\n番号,事業名,実績,評価\n基本目標１ 学び,,,\n1,創業,8,A\n"
+        "基本目標１ 学び（続き）,,,\n2,就農,3,B\n3,林業,3,B\n基本目標１ 学び,,,\n4,漁業,3,B"
+    )
+    assert found.sections == {"1": ("基本目標１", "学び")}
+    assert [(warning.line, warning.en) for warning in found.warnings] == [
+        (
+            6,
+            "Section 1 is called 学び（続き） here and 学び before, and was taken for one. "
+            "If there are two, correct their numbers.",
+        )
+    ]
+
+
+def test_a_line_with_one_thing_in_it_may_be_a_heading_without_a_number() -> None:
+    found = table("計画 R5年度実績\n番号,事業名,実績,評価\n子どもの学び,,,\n1,創業,8,A\n2,,3,B")
+    said = {problem.line: problem.en for problem in found.problems if problem.column == 2}
+    assert said[3].startswith("One thing alone stands in this line. If it is a heading, number it")
+    assert said[5] == "The measure has no title. Write it in."

@@ -3,7 +3,7 @@
 Where rows have no numbers of their own, or several measures would share them, the numbers may stand at the beginning
 of titles. Numbers that begin anew under each heading, or are of a kind that does, are counted together with it.
 A plan without numbers is asked about, or its measures are counted as they come. A section is what the outermost
-number or heading says.
+number or heading says; the headings between it and the measure lead to the measure, as its numbers do.
 """
 
 import re
@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 from app.documents.numbering import label
 from app.documents.tables import LONGEST, MOST_LABELS, Entry, Notes, folded
+from app.documents.vocabulary import plain
 
 CODE = re.compile(r"[^\s/,\u0000-\u001f\u007f-\u009f]{1,64}")
 NOT_DIGITS = re.compile("[^0-9０-９]")
+MAY_NUMBER = re.compile("(番号|コード|CD|ID|No\\.?)$", re.I)  # at the end of a header
 NO_SECTION = "0"  # where a table has none
 
 
@@ -31,7 +33,7 @@ class Called:
 
 def take_from_titles(entries: Sequence[Entry]) -> None:
     """The numbers of a table's measures, if they stand at the beginning of their titles."""
-    if not entries or entries[0].block.explicit:
+    if not entries or entries[0].block.coded:
         return
     first = [entry for entry in entries if not entry.again]
     if all(entry.own for entry in entries) and not _collide(first):
@@ -65,7 +67,7 @@ class Codes:
         self.notes = notes
         self.counted: dict[tuple[str, str], str] = {}  # by headings and title, where measures have no numbers
         self.with_headings = _begin_anew(entries)
-        self.all_asked = numbering is None and not any(entry.own or entry.block.explicit for entry in entries)
+        self.all_asked = numbering is None and not any(entry.own or entry.block.coded for entry in entries)
         if self.all_asked and entries:
             self.notes.sheet = entries[0].sheet
             self._ask_number(entries[0])  # once for all of them
@@ -73,15 +75,20 @@ class Codes:
     def of(self, entry: Entry) -> Called | None:
         numbers = entry.numbers
         outer = entry.groups if self.with_headings else []
-        path = [*map(_printed, outer), *(printed for printed, _ in entry.own)]
-        if entry.block.explicit:
+        inner = entry.groups[1:]
+        path = [*map(_printed, outer[:1]), *inner, *(printed for printed, _ in entry.own)]
+        if entry.block.coded:
             code = entry.code
+            if not code:
+                if not entry.again:
+                    self._ask_code(entry)
+                return None
         elif numbers:
             code = "-".join([*map(_coded, outer), *map(str, numbers)])
         elif self.numbering == "order":
             key = folded("".join(entry.groups)), folded(entry.title)
             code = self.counted.setdefault(key, str(len(self.counted) + 1))
-            path = []
+            path = inner
         else:
             if not entry.again and not self.all_asked:
                 self._ask_number(entry)
@@ -95,6 +102,13 @@ class Codes:
             )
             return None
         section, printed, title = _section(entry, numbers)
+        if any(len(heading) > LONGEST["path"] for heading in (printed or "", *inner)):
+            self.notes.wrong(
+                f"この施策の上の見出しが長すぎます。{LONGEST['path']} 文字以内にしてください。",
+                f"A heading above this measure is too long. Shorten it to at most {LONGEST['path']} characters.",
+                entry.row,
+            )
+            return None
         if not CODE.fullmatch(section):
             self.notes.wrong(
                 "節のコードは、空白・斜線・コンマのない 64 文字以内にしてください。",
@@ -104,12 +118,24 @@ class Codes:
             return None
         return Called(code, path, section, printed, title)
 
-    def _ask_number(self, entry: Entry) -> None:
+    def _ask_code(self, entry: Entry) -> None:
         self.notes.wrong(
-            "番号のない施策です。番号を書くか、番号のない計画であれば "
+            "施策のコードがありません。書き入れてください。",
+            "This measure has no code. Write it in.",
+            entry.row,
+            entry.block.places("code")[0],
+        )
+
+    def _ask_number(self, entry: Entry) -> None:
+        column = next((each for each in entry.block.of("extra") if MAY_NUMBER.search(plain(each.name))), None)
+        told = f'mapping={{"{column.place}": "code"}}' if column else ""
+        ja = f"列「{column.name}」で見分けるのであれば {told}、" if column else ""
+        en = f"tell {told} if they are known by their {column.name}, " if column else ""
+        self.notes.wrong(
+            f"番号のない施策です。番号を書くか、{ja}番号のない計画であれば "
             "numbering=order（名称で見分け、順に番号を付ける）を指定してください。",
-            "This measure has no number. Write one, or tell numbering=order: measures are then known by their titles "
-            "and counted in order.",
+            f"This measure has no number. Write one, {en}or tell numbering=order: measures are then known by their "
+            "titles and counted in order.",
             entry.row,
             entry.block.title,
         )
@@ -143,12 +169,14 @@ def _section(entry: Entry, numbers: tuple[int, ...]) -> tuple[str, str | None, s
         printed, found = entry.own[0]
         if found and len(found.numbers) > 1:  # 1 of 1-(1)-①
             printed = NOT_DIGITS.split(printed)[0] or code
+        elif found:
+            printed, title = found.printed, found.rest or None
     return entry.section_code or code, printed, title
 
 
 def _printed(heading: str) -> str:
     found = label(heading)
-    return (found.printed if found else heading)[: LONGEST["path"]]
+    return found.printed if found else heading
 
 
 def _coded(heading: str) -> str:

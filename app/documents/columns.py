@@ -14,8 +14,8 @@ from typing import Any
 
 from app.documents.numbering import label
 from app.documents.reading import Row
-from app.documents.tables import LONGEST, MOST_LABELS, Block, Column, Entry, Mapped, Notes, one_line
-from app.documents.vocabulary import Header, header, plain, spaced, year_alone
+from app.documents.tables import LONGEST, MOST_LABELS, Block, Column, Entry, Mapped, Notes, folded, one_line
+from app.documents.vocabulary import RUNNING, Header, header, plain, spaced, year_alone
 from app.documents.years import Years
 
 LOOKED_AT = 30  # rows below a header
@@ -258,6 +258,7 @@ def _said(texts: Sequence[str], year: int | None) -> Header | None:
 def _look_below(columns: list[Column], rows: Sequence[Row]) -> None:
     _find_sections(columns, rows)
     _find_labels(columns, rows)
+    _leave_running(columns, rows)
     _find_work(columns, rows)
 
 
@@ -286,6 +287,41 @@ def _find_labels(columns: list[Column], rows: Sequence[Row]) -> None:
             if found and all(each and not each.rest for each in found):
                 column.field = "path"
                 labels += 1
+
+
+def _leave_running(columns: list[Column], rows: Sequence[Row]) -> None:
+    """A number that counts rows (No, 通番) is none of a measure's where other numbers tell the measures apart.
+
+    Where they do not, it is asked about in front of them. Behind them it counts what stands under them, unless they
+    are whole numbers of measures (1-1-1).
+    """
+    named = [column for column in columns if column.field == "path" and column.name and not column.told]
+    title = max((column.place for column in columns if column.field == "title"), default=0)
+    for column in named:
+        if plain(column.name).lower() not in RUNNING or len(named) < 2:
+            continue
+        counted = [row for row in rows if (its := label(row.cell(column.place))) and not its.relative]
+        others = [each.place for each in columns if each.field == "path" and each is not column]
+        found = [label(row.cell(place)) for row in counted for place in others]
+        in_front = column is not named[-1]
+        if not counted or not (in_front or any(each and len(each.numbers) > 1 for each in found)):
+            continue
+        if _tell_apart(others, title, counted):
+            column.keep()
+        elif in_front:
+            column.field, column.choices = "nothing", ("extra", "path", "code")
+
+
+def _tell_apart(numbers: Sequence[int], title: int, rows: Iterable[Row]) -> bool:
+    """Whether no two titles have the same numbers."""
+    titles: dict[tuple[str, ...], str] = {}
+    above: dict[int, str] = {}
+    for row in rows:
+        above |= {place: row.cell(place) for place in numbers if row.cell(place).strip()}
+        key = tuple(above.get(place, "") for place in numbers)
+        if folded(row.cell(title)) not in ("", titles.setdefault(key, folded(row.cell(title)))):
+            return False
+    return True
 
 
 def _find_work(columns: list[Column], rows: Sequence[Row]) -> None:

@@ -18,7 +18,7 @@ from app.documents.reading import Row as Line
 from app.documents.reading import Sheet
 from app.documents.recognising import recognise
 from app.documents.routes import DOCUMENTS, DocumentAsked
-from app.documents.vocabulary import PRINTED
+from app.documents.vocabulary import EXACT, PRINTED
 from app.documents.writing import MEDIA_TYPES, MOST_ROWS_OF_A_SHEET, write
 from app.evaluations import EVALUATIONS, EvaluationAsked
 from app.fiscal_years import FiscalYearParameter
@@ -225,7 +225,6 @@ def summary_exported(session: Session, form: str, query: SummaryQuery, encoding:
 # A year of a plan in the form of its documents
 
 COLUMNS = ("implementation", "rating", "rationale", "next_plan")
-EXACT = ("code", "section_code", "ordinal", "rating_code")
 
 
 def document_rows(session: Session, plan: int, year: int) -> list[list[str]]:

@@ -1,7 +1,8 @@
 """The marks that measures are rated with, and the codes that they stand for: ◎, B拡, △コロナ.
 
 What says that there is no rating, as a dash or 評価対象外 does, stands for no code. Words after a sign explain it,
-and so does what follows a letter in brackets or after a colon: they are no part of the code.
+and so does what follows a letter in brackets or after a colon: they are no part of the code. A footnote's mark
+is none either.
 """
 
 import re
@@ -23,10 +24,12 @@ SYMBOLS = "◎○〇◯●△▲▽▼×✕☓✖☆★◇◆□■"
 MODIFIED = re.compile(
     rf"([{SYMBOLS}])(?![{SYMBOLS}]).+|([A-ZＡ-Ｚa-zａ-ｚ0-9])\s*(?:[(（].+[)）]|[:：].+)", re.S
 )
+FOOTNOTE = re.compile(r"(?:\s*[（(]?(?:※|[*＊注]\s*(?=[0-9０-９]))[0-9０-９\s,，、]*[)）]?)+$")
 
 
 @lru_cache
 def code_of(mark: str) -> str | None:
+    mark = FOOTNOTE.sub("", mark) or mark
     if not mark.strip() or fold(mark) in UNRATED:
         return None
     found = MODIFIED.fullmatch(mark)

@@ -39,6 +39,7 @@ class Measures:
         self.notes = notes
         self.measures: dict[str, RecognisedMeasure] = {}
         self.sections: dict[str, tuple[str | None, str | None]] = {}  # label and title
+        self.other_titles: set[tuple[str, str]] = set()  # of sections, that were told
         self.evaluations: list[RecognisedEvaluation] = []
         self.counted = False  # as they came, because they have no numbers
         self.repeated: dict[
@@ -47,6 +48,7 @@ class Measures:
         # Of each measure in each year: where its first row stands, how many it has, and the line of each text.
         self.first: dict[tuple[str, int], tuple[str | None, int]] = {}
         self.count: Counter[tuple[str, int]] = Counter()
+        self.ordinals: dict[tuple[str, int, int], tuple[str | None, int]] = {}
         self.said: dict[tuple[object, ...], int] = {}
 
     def read(self, entries: Sequence[Entry]) -> None:
@@ -94,10 +96,24 @@ class Measures:
             measure = self.measures[its.code] = RecognisedMeasure(
                 entry.row.line, its.section_code, its.path, its.code, title, entry.sheet
             )
-        known = self.sections.get(its.section_code, (its.section_label, None))
-        self.sections[its.section_code] = (known[0], known[1] or its.section_title)
+        self._place_in_section(entry, its)
         self.notes.take(entry.row, "measure", its.code)
         self._evaluate(entry, measure)
+
+    def _place_in_section(self, entry: Entry, its: Called) -> None:
+        label, title = self.sections.get(its.section_code, (its.section_label, None))
+        self.sections[its.section_code] = (label, title or its.section_title)
+        other = (its.section_code, fold(its.section_title or ""))
+        if not (title and its.section_title) or fold(title) == other[1] or other in self.other_titles:
+            return
+        self.other_titles.add(other)
+        self.notes.warn(
+            f"節 {its.section_code} は、ここでは「{its.section_title}」ですが、前に「{title}」とあるので、"
+            "その節としました。別の節であれば、番号を直してください。",
+            f"Section {its.section_code} is called {its.section_title} here and {title} before, and was taken for one. "
+            "If there are two, correct their numbers.",
+            entry.row,
+        )
 
     # ---- rows that say 再掲
 
@@ -232,7 +248,17 @@ class Measures:
         if told and not ORDINAL.fullmatch(told.strip()):
             self.notes.wrong("枝番は 1 以上の整数です。", "An ordinal is a whole number from 1.", row)
             return None
-        return int(told) if told else self.count[code, year]
+        ordinal = int(told) if told else self.count[code, year]
+        sheet, line = self.ordinals.setdefault((code, year, ordinal), (entry.sheet, row.line))
+        if (sheet, line) != (entry.sheet, row.line):
+            self.notes.wrong(
+                f"施策 {code} の {year} 年度の枝番 {ordinal} は、{line} 行目にもあります。枝番を直してください。",
+                f"Measure {code} has row {ordinal} for {year} on line {line}, too. Correct the ordinal (枝番).",
+                row,
+                next(iter(entry.block.places("ordinal")), None),
+            )
+            return None
+        return ordinal
 
 
 def _without_again(title: str) -> str:
@@ -256,6 +282,8 @@ def _cells(entry: Entry, year: int) -> tuple[dict[str, str | None], dict[str, st
             cell = one_line(cell)
         if column.field == "rating" and not entry.block.explicit:
             cell = cell.strip()
+            if column.place in entry.meant:
+                cells["rating_code"] = code_of(entry.meant[column.place].strip())
         if column.field != "extra":
             cells[column.field] = cell if cell.strip() else None
         elif cell.strip():

@@ -25,9 +25,17 @@ ONE = re.compile(
     )
     + rf"|(?:{NUMBER})(?P<closed>\)?)))".replace("?P<", "?P<c_").replace("c_closed", "closed")
 )
-BETWEEN = re.compile(r"\s*[-‐‑–—−ー_.・,:/]?\s*")
+# 【柱１】子どもの学び, 【柱１ 子どもの学び】
+BRACKETED = re.compile(r"([【〔〈《\[［](.{1,100}?)[】〕〉》\]］])\s*(.*)", re.S)
+BETWEEN = re.compile(r"\s*[-‐‑–—−ー_./:]?\s*")
 BOUNDARY = re.compile(r"[\s.:、,]+")
-SIGNS = re.compile("[①-⑳㉑-㉟㊱-㊿⑴-⒛❶-❿]")
+ONE_OF_SEVERAL = "[(]?(?:[0-9]+|[①-⑳⑴-⒛Ⅰ-Ⅻ])[)]?"
+NO_NUMBER = {
+    # What a spreadsheet makes of a number such as 1-1.
+    "date": re.compile(r"(?:19|20)[0-9]{2}([-/.])[01]?[0-9]\1[0-3]?[0-9]|[01]?[0-9]月[0-3]?[0-9]日"),
+    # 2,3 and ①～③ are no 2-3.
+    "several": re.compile(rf"{ONE_OF_SEVERAL}\s*[,、・~〜]\s*{ONE_OF_SEVERAL}"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,11 @@ def label(text: str) -> Label | None:
     text = text.strip()
     if len(text) > 600:
         return None
+    if found := BRACKETED.fullmatch(text):
+        return _bracketed(*found.groups())
     plain = text.translate(PLAIN)
+    if no_number(text):
+        return None
     numbers: list[int] = []
     ends: list[tuple[int, bool]] = []  # after each number: where it ends, and whether it is set off by itself
     position = start = 0
@@ -76,6 +88,19 @@ def label(text: str) -> Label | None:
     return None
 
 
+def _bracketed(bracket: str, inside: str, after: str) -> Label | None:
+    found = label(inside)
+    if found is None or (found.rest and after):
+        return None
+    return found if found.rest else Label(bracket, found.numbers, after, found.relative)
+
+
+def no_number(text: str) -> str | None:
+    """What a cell begins with that looks like a number and is none: a date, or several numbers."""
+    plain = text.strip().translate(PLAIN)
+    return next((kind for kind, form in NO_NUMBER.items() if form.match(plain)), None)
+
+
 def numbers(text: str) -> tuple[int, ...] | None:
     """What a cell counts that holds a number and nothing else."""
     found = label(text)
@@ -90,7 +115,10 @@ KINDS = re.compile(
 def style(heading: str) -> str:
     """How a heading is numbered: those of one style stand beside each other, those of another below."""
     found = label(heading)
-    return KINDS.sub(lambda number: str(number.lastgroup), found.printed if found else heading)
+    printed = found.printed if found else heading
+    if bracketed := BRACKETED.fullmatch(heading.strip()):  # 【柱１】学び and 【柱２ 遊び】
+        printed = heading.strip()[0] + (printed if printed != bracketed[1] else bracketed[2])
+    return KINDS.sub(lambda number: str(number.lastgroup), printed)
 
 
 def _value(found: re.Match[str]) -> tuple[int, str]:

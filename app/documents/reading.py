@@ -40,6 +40,9 @@ MOST_CELLS = 4_000_000
 # What a spreadsheet would run. Our own exports put an apostrophe before it, which is taken away again here.
 INERT = re.compile(r"'(?='*[=+\-@\t\r])")
 
+# What a spreadsheet shows where a formula fails.
+ERROR = re.compile(r"#(?:[A-Z]{3,}(?:/0)?[!?]|N/A|GETTING_DATA|名前\?)|Err:[0-9]{3}")
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -94,8 +94,8 @@ class _Document:
 
     def _entries(self, rows: Sequence[Row], first: int, sheet: Sheet) -> list[Entry]:
         self._check_characters(rows)
-        self.top.read(rows[:first])
         places = self.headers.places(rows, first)
+        self.top.read(rows[:first], rows[places[0].stop :])
         ends = [*(place.start for place in places[1:]), len(rows)]
         blocks = [
             self.columns.block(rows, place, end, sheet.spans) for place, end in zip(places, ends, strict=True)
@@ -111,7 +111,7 @@ class _Document:
             legend = legends.read(block.rows)
             for mark, meaning in legend.codes.items():
                 self.top.legend.setdefault(mark, meaning)
-            reader = Rows(block, self.top.headings, above, self.notes)
+            reader = Rows(block, self.top.headings, self.top.lines, above, self.notes)
             its: list[Entry] = []
             for place, row in enumerate(block.rows):
                 if place in legend.rows:

@@ -76,6 +76,7 @@ class Spoken:
 
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {name: [] for name in TOLD})
     problems: list[Problem] = field(default_factory=list)
+    lines: dict[tuple[Any, ...], int] = field(default_factory=dict)  # of each row, by what names it
     left: int = 0  # rows of documents, which cannot be made from what is told about them
 
     def wrong(self, line: int, text: Any, ja: str, en: str) -> None:
@@ -125,7 +126,16 @@ def understand(records: Records) -> Spoken:
                 "This is no row of a plan, section, measure or evaluation as lists and snapshots show them.",
             )
         elif (made := _row(spoken, entity, row, line)) is not None:
-            spoken.rows[entity].append(made)
+            first = spoken.lines.setdefault((entity, *map(made.get, NAMES[entity])), line)
+            if first == line:
+                spoken.rows[entity].append(made)
+            else:
+                spoken.wrong(
+                    line,
+                    "/".join(str(made[name]) for name in NAMES[entity]),
+                    f"{first} 行目にも、同じキーの行があります。どちらかを消してください。",
+                    f"Line {first} has the same key. Remove one of them.",
+                )
     return spoken
 
 

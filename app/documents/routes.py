@@ -215,7 +215,9 @@ class ColumnShown(BaseModel):
 class LineShown(BaseModel):
     line: Annotated[int, Field(ge=1, description="Line of the sheet, counted from 1 (行)")]
     kind: Annotated[
-        Literal["title", "subtitle", "legend", "header", "heading", "measure", "repeat", "total", "note"]
+        Literal[
+            "title", "subtitle", "legend", "header", "heading", "measure", "repeat", "total", "note", "page"
+        ]
         | None,
         Field(
             description="What the line was taken for; null where it was not understood or not read (行の種類)"

@@ -2,36 +2,77 @@
 
 Totals, notes and headings are no measures; what follows a heading stands below it. A blank cell in front of a title
 means the one above, as far as nothing further out has changed. A row says once what is wrong with it, and where.
-Where a table gives codes, as our own exports do, nothing of this is recognised: its cells are taken as they are.
+Where a table is one of our own documents that say all of it, nothing of this is recognised: its cells are taken as
+they are.
 """
 
 import re
+from collections.abc import Container
 
-from app.documents.numbering import Label, label, style
-from app.documents.reading import Row
+from app.documents.numbering import Label, label, no_number, style
+from app.documents.reading import ERROR, Row
 from app.documents.tables import LONGEST, Block, Entry, Notes, folded, one_line
+from app.documents.vocabulary import YEARLY
 
 HEADING = re.compile(
-    r"第.{1,5}[部章節編]|基本(目標|方針|施策|方向)|重点(目標|施策|項目)|施策の(柱|方向)|[柱目標方針]+\s*[0-9０-９①-⑳Ⅰ-Ⅻ]"
+    r"[【〔〈《\[［]?(第.{1,5}[部章節編]|基本(目標|方針|施策|方向)|重点(目標|施策|項目)|施策の(柱|方向)"
+    r"|(柱|目標|方針)\s*[0-9０-９①-⑳Ⅰ-Ⅻ])"
 )
 TOTAL = re.compile(
-    r"(第.{1,5}[部章節]|.{0,10}[\s　])?(合計|小計|総計|総合計|累計|計|平均|割合|構成比)([(（].*[)）])?"
+    r"((第.{1,5}[部章節]|.{1,20}\s)?((総\s*)?合|小|総|累)?\s*計|平\s*均|割\s*合|構\s*成\s*比)(\s*[(（].*[)）])?"
 )
 NOTE = re.compile(
     r"[※＊*]|[（(〔\[【]?(注意?|備考|出典|資料|凡例)\d*([）)〕\]】\s:：.．、\d]|$)|[（(〔\[【]注"
+    r"|[（(]?以\s*上[）)]?。?$"
 )
+PAGE = re.compile(r"[-‐–—−－―ー]\s*\d+\s*[-‐–—−－―ー]|[pPｐＰ][.．]?\s*\d+|\d+\s*(?:ページ|頁)")
+PAGE_OF = re.compile(r"\d+\s*[/／]\s*\d+(?:\s*(?:ページ|頁))?")
+DITTO = {"〃", "々", "仝", "同上", "”", "″", '"'}
 AGAIN = re.compile(r"[（(〔\[【<＜]?\s*再\s*掲")
+NO_NUMBER = {
+    None: (
+        "番号を読み取れません。第1節、1、(1)、①、1-(1)-①、ア のように書くか、"
+        "記号のまま使うのであれば、この列を mapping で code にしてください。",
+        "This is not a number. Write it like 第1節, 1, (1) or ①, or map this column to code.",
+    ),
+    "date": (
+        "番号ではなく日付です。1-1 などが、表計算ソフトで日付に変わったのかもしれません。"
+        "この列の書式を文字列にして、番号を書き直してください。",
+        "This is a date and no number: a spreadsheet program may have made one of 1-1. "
+        "Make the cells of this column text and write the numbers anew.",
+    ),
+    "several": (
+        "番号が2つ以上あります。1つの施策の番号であれば 2-3 のように書き、"
+        "2つの施策であれば、行を分けて1つずつ書いてください。",
+        "These are several numbers. Write 2-3 if they are the number of one measure, "
+        "or give each measure a row with its own.",
+    ),
+}
+NO_TITLE = {
+    False: ("施策の名称がありません。書き入れてください。", "The measure has no title. Write it in."),
+    True: (
+        "この行には1つのことしか書かれていません。節などの見出しであれば番号を付け（１ 学校 など）、"
+        "施策であれば名称を書いてください。",
+        "One thing alone stands in this line. If it is a heading, number it, as in 1 学校; "
+        "if a measure, write its title.",
+    ),
+}
 LONGEST_TOTAL, LONGEST_HEADING, LONGEST_MARK, SHORT = 40, 200, 40, 20
+MOST_REPEATED = 3  # cells of a line that pages repeat
 
+Line = tuple[tuple[int, str], ...]
 Headings = list[tuple[str, str]]  # that the next row stands under: how each is written, and its text
 
 
 class Rows:
     """Reads the rows of a block from top to bottom. What stands above goes on into the next block of the table."""
 
-    def __init__(self, block: Block, headings: Headings, above: dict[int, str], notes: Notes) -> None:
+    def __init__(
+        self, block: Block, headings: Headings, lines: Container[Line], above: dict[int, str], notes: Notes
+    ) -> None:
         self.block = block
         self.headings = headings
+        self.lines = lines  # that stand above the tables
         self.above = above  # by column: what a blank cell means
         self.notes = notes
         self.titles = block.places("title")
@@ -45,6 +86,11 @@ class Rows:
         self.section_codes = block.places("section_code")[:1]
         title = self.titles[0] if self.titles and not block.explicit else 0
         self.departments = [place for place in block.places("department") if place < title]
+        self.ratings = block.places("rating")
+        self.own = [place for place in block.places("rating", "department") if place not in self.departments]
+        self.repeating = [*self.leading, *self.codes, *self.years, *self.ratings, *block.places("department")]
+        self.evaluated = block.places(*YEARLY, "extra")
+        self.read = [column.place for column in block.columns if column.field not in ("ignore", "nothing")]
         self.unnamed = [column.place for column in block.of("nothing") if not column.name]
         self.limits = [(column.place, LONGEST[column.field]) for column in block.of(*LONGEST)]
 
@@ -57,13 +103,15 @@ class Rows:
         if not self._fits(row, filled):
             return None
         self._check_cells(row)
-        row = self._carry_down(row)
+        meant = {} if self.block.explicit else self._meant(row)
+        row = self._carry_down(row, meant)
         if not self.titles:
             return None
         again = not self.block.explicit and self._says_again(row, filled)
         numbers = self._numbers(row, again=again)
-        title = self._title(row)
-        if numbers is None or title is None:
+        code = self._code(row)
+        title = self._title(row, alone=len(filled) == 1)
+        if numbers is None or code is None or title is None:
             return None
         return Entry(
             self.notes.sheet,
@@ -74,8 +122,9 @@ class Rows:
             title,
             again,
             year="".join(self.above.get(place, "") for place in self.years),
-            code="".join("".join(map(row.cell, self.codes)).split()),
+            code=code,
             section_code="".join("".join(map(row.cell, self.section_codes)).split()),
+            meant=meant,
         )
 
     # ---- rows that are no measures
@@ -97,17 +146,24 @@ class Rows:
                 "注釈の行なので、施策としては読みませんでした。", "This is a note and no measure.", row
             )
             return "note"
+        if self._is_of_page(row, filled, text):
+            return "page"
         if alone and (filled[0] == 1 or filled[0] in self.leading) and self._is_heading(text):
             return "heading"
         return None
+
+    def _is_of_page(self, row: Row, filled: list[int], text: str) -> bool:
+        """A page number, or a line that stands above the table, too: neither says anything of its own."""
+        if len(filled) > MOST_REPEATED:
+            return False
+        number = PAGE.fullmatch(text) or (filled[0] not in self.evaluated and PAGE_OF.fullmatch(text))
+        return bool(number and len(filled) == 1) or line_of(row) in self.lines
 
     def _is_heading(self, text: str) -> bool:
         found = label(text)
         if found is None or not (found.rest or HEADING.match(text)) or len(text) > LONGEST_HEADING:
             return False
-        written = style(text)
-        place = next((n for n, (seen, _) in enumerate(self.headings) if seen == written), len(self.headings))
-        self.headings[place:] = [(written, text)]
+        stand_under(self.headings, text)
         self.above.clear()
         return True
 
@@ -142,17 +198,48 @@ class Rows:
                 row,
                 place,
             )
+        for place in () if self.block.explicit else self.read:
+            if row.cells[place - 1].startswith(("#", "Err:")) and ERROR.fullmatch(row.cells[place - 1]):
+                self.notes.wrong(
+                    "数式のエラーです。正しい値を書くか、空にしてください。"
+                    "要らない列であれば、mapping で ignore にしてください。",
+                    "This is the error of a formula. Write what should stand here, or nothing; "
+                    "map the column to ignore if it is not needed.",
+                    row,
+                    place,
+                )
         for place, most in self.limits:
             if len(row.cells[place - 1]) > most:
                 self.notes.too_long(most, row, place)
 
     # ---- what leads to a measure
 
-    def _carry_down(self, row: Row) -> Row:
-        """Remember what blank cells below will mean. The row comes back with its department, where that is blank."""
+    def _meant(self, row: Row) -> dict[int, str]:
+        """What stands above the cells that say 〃."""
+        meant: dict[int, str] = {}
+        for place in self.repeating:
+            if row.cells[place - 1].strip() not in DITTO:
+                continue
+            if place not in self.above:
+                self.notes.wrong(
+                    "「同上」の記号ですが、上に何もありません。内容を書いてください。",
+                    "This means the cell above, and nothing stands there. Write what it means.",
+                    row,
+                    place,
+                )
+            meant[place] = self.above.get(place, "")
+        return meant
+
+    def _carry_down(self, row: Row, meant: dict[int, str]) -> Row:
+        """Remember what blank cells and 〃 below will mean. The row comes back with its department, where that is
+        blank, and with what its own 〃 mean, but for those of ratings: these are kept as printed.
+        """
+        cells = list(row.cells)
+        for place in meant.keys() - set(self.ratings):
+            cells[place - 1] = meant[place]
         changed = False
         for place in self.groups:
-            cell = row.cells[place - 1]
+            cell = cells[place - 1]
             if self.block.explicit:
                 self.above[place] = cell
             elif cell.strip():
@@ -161,11 +248,10 @@ class Rows:
             elif changed:
                 self.above[place] = ""
         for place in (*self.years, *self.departments):
-            if row.cells[place - 1].strip():
-                self.above[place] = row.cells[place - 1]
-        if not self.departments:
-            return row
-        cells = list(row.cells)
+            if cells[place - 1].strip():
+                self.above[place] = cells[place - 1]
+        for place in self.own:
+            self.above[place] = meant.get(place, cells[place - 1])
         for place in self.departments:
             cells[place - 1] = self.above.get(place, "")
         return Row(row.line, cells)
@@ -183,37 +269,56 @@ class Rows:
         for place in self.labels:
             cell = one_line(self.above.get(place, ""))
             may_lack = again or bool(numbers) or len(self.labels) == 1  # some have fewer numbers than others
-            if self.block.explicit:
+            if self.block.coded:
                 numbers += [(cell, None)] if cell.strip() else []
             elif found := label(cell):
-                numbers.append((found.printed if found.rest else cell, found))
+                numbers.append((cell, found))
             elif cell.strip() or not may_lack:
                 understood = False
-                self.notes.wrong(
-                    "番号を読み取れません。第1節、1、(1)、①、1-(1)-①、ア のように書くか、"
-                    "記号のまま使うのであれば、この列を mapping で code にしてください。",
-                    "This is not a number. Write it like 第1節, 1, (1) or ①, or map this column to code.",
-                    row,
-                    place,
-                )
+                self.notes.wrong(*NO_NUMBER[no_number(cell)], row, place)
         return numbers if understood else None
 
-    def _title(self, row: Row) -> str | None:
+    def _code(self, row: Row) -> str | None:
+        """The code that the row gives, if its table does; where its title is blank, too, the one above."""
+        if not self.block.coded:
+            return ""
+        place = self.codes[0]
+        code = row.cell(place)
+        if not self.block.explicit and no_number(code) == "date":
+            self.notes.wrong(*NO_NUMBER["date"], row, place)
+            return None
+        if not self.block.explicit and not code.strip() and not row.cell(self.titles[0]).strip():
+            code = self.above.get(place, "")
+        self.above[place] = code
+        return "".join(code.split())
+
+    def _title(self, row: Row, *, alone: bool) -> str | None:
         place = self.titles[0]
         title = one_line(row.cell(place))
         if not title.strip() and not any(row.cell(place).strip() for place in self.numbered):
             title = one_line(self.above.get(place, ""))
         if not title.strip():
-            self.notes.wrong(
-                "施策の名称がありません。書き入れてください。",
-                "The measure has no title. Write it in.",
-                row,
-                place,
-            )
+            self.notes.wrong(*NO_TITLE[alone], row, place)
             return None
         self.above[place] = title
         return title
 
 
 def _is_total(text: str) -> bool:
-    return 0 < len(text) <= LONGEST_TOTAL and bool(TOTAL.fullmatch("".join(text.split())))
+    text = text.strip()
+    if not 0 < len(text) <= LONGEST_TOTAL:
+        return False
+    found = label(text)  # 基本目標１ 合計
+    return bool(TOTAL.fullmatch(text) or (found and TOTAL.fullmatch(found.rest)))
+
+
+def stand_under(headings: Headings, text: str) -> None:
+    """A heading takes the place of the one that is written like it, and of those below that."""
+    written = style(text)
+    place = next((n for n, (seen, _) in enumerate(headings) if seen == written), len(headings))
+    headings[place:] = [(written, text)]
+
+
+def line_of(row: Row) -> Line:
+    """What stands in a line and where, as it is known again."""
+    return tuple((place, folded(row.cell(place))) for place in row.filled())

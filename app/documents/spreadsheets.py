@@ -3,12 +3,16 @@
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from typing import Any
+from xml.etree import ElementTree
 
 import python_calamine
 
+from app.documents import markup
+from app.documents.markup import Markup
 from app.documents.reading import MOST_LINES, Problem, Row, Sheet, Unreadable
 
 MOST_ENTRIES = 1_000
@@ -18,6 +22,10 @@ MOST_SHEETS = 100
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 # What each kind must have inside, so that an archive of anything else is not taken for it.
 INSIDE = {".xlsx": "xl/workbook.xml", ".ods": "content.xml"}
+UNREADABLE = (
+    *(python_calamine.CalamineError, ElementTree.ParseError, zipfile.BadZipFile, zlib.error),
+    *(ValueError, OSError, KeyError, ArithmeticError, NotImplementedError),
+)
 
 
 def read_workbook(content: bytes, kind: str) -> list[Sheet]:
@@ -28,14 +36,27 @@ def read_workbook(content: bytes, kind: str) -> list[Sheet]:
         names = [name for name in workbook.sheet_names if str(told[name].typ).endswith("WorkSheet")]
         if len(names) > MOST_SHEETS:
             raise _too_large(f"シートが {len(names):,} 枚", f"{len(names):,} sheets")
+        more = _markup(content, kind)
         return [
-            _sheet(workbook.get_sheet_by_name(name), not str(told[name].visible).endswith("Visible"))
+            _sheet(
+                workbook.get_sheet_by_name(name),
+                not str(told[name].visible).endswith("Visible"),
+                more.get(name, Markup()),
+                kind,
+            )
             for name in names
         ]
-    except (python_calamine.CalamineError, ValueError, OSError) as error:
+    except UNREADABLE as error:
         if "password" in str(error).lower():
             raise _locked() from None
         raise _broken(kind) from None
+
+
+def _markup(content: bytes, kind: str) -> dict[str, Markup]:
+    if kind == ".xls":
+        return {}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return markup.of_ods(archive) if kind == ".ods" else markup.of_xlsx(archive)
 
 
 def _refuse_unlike(content: bytes, kind: str) -> None:
@@ -73,7 +94,7 @@ def _manifest(archive: zipfile.ZipFile) -> bytes:
         return b""
 
 
-def _sheet(sheet: Any, hidden: bool) -> Sheet:
+def _sheet(sheet: Any, hidden: bool, more: Markup, kind: str) -> Sheet:
     """A sheet without its empty edges; what is merged downwards stands in each of its rows."""
     (top, _), (bottom, right) = sheet.start or (0, 0), sheet.end or (0, 0)
     if bottom - top >= MOST_LINES or right >= MOST_COLUMNS:
@@ -86,9 +107,26 @@ def _sheet(sheet: Any, hidden: bool) -> Sheet:
     for line, values in enumerate(sheet.iter_rows(), top + 1):
         cells = [_printed(value, line, column, sheet.name, notes) for column, value in enumerate(values, 1)]
         rows.append(Row(line, cells))
-    merged = sheet.merged_cell_ranges
-    if merged is not None:
-        _fill_down(rows, top, merged)
+    if more.unsaved and not hidden:
+        raise _unsaved(sheet.name, more.unsaved)
+    for lines, columns, text in more.shown:
+        for row in rows[max(lines.start - top, 0) : max(lines.stop - top, 0)]:
+            row.cells[columns.start : columns.stop] = [text] * len(row.cells[columns.start : columns.stop])
+    merged = more.merged if sheet.merged_cell_ranges is None else sheet.merged_cell_ranges
+    _fill_down(rows, top, merged)
+    if kind == ".xls":
+        notes.append(
+            Problem(
+                None,
+                None,
+                "",
+                "XLS では、セルのエラー（#DIV/0! など）は空欄、75% は 0.75 と読みます。"
+                "表示どおりに読むには、.xlsx で保存し直してください。",
+                "In XLS, cells with an error (#DIV/0!) are read as empty, and 75% as 0.75. "
+                "Save as .xlsx to have them read as they are shown.",
+                sheet.name,
+            )
+        )
     if hidden:
         rows = []
         notes = [
@@ -101,10 +139,12 @@ def _sheet(sheet: Any, hidden: bool) -> Sheet:
                 sheet.name,
             )
         ]
-    spans = None if merged is None else {(r0 + 1, c0 + 1): c1 + 1 for (r0, c0), (_, c1) in merged if c1 > c0}
-    if spans is not None:
-        for (r0, c0), (r1, c1) in merged:
-            spans |= {(row + 1, c0 + 1): c1 + 1 for row in range(r0 + 1, min(r1 + 1, bottom + 1)) if c1 > c0}
+    spans = {
+        (row + 1, c0 + 1): c1 + 1
+        for (r0, c0), (r1, c1) in merged
+        if c1 > c0
+        for row in range(r0, min(r1, bottom) + 1)
+    }
     return Sheet(None, rows, sheet.name, spans, notes)
 
 
@@ -148,6 +188,18 @@ def _printed(value: Any, line: int, column: int, sheet: str, notes: list[Problem
         )
         return shown
     return "" if value is None else str(value)
+
+
+def _unsaved(sheet: str, places: list[tuple[int, int]]) -> Unreadable:
+    row, column = places[0]
+    return Unreadable(
+        row + 1 or None,
+        f"シート「{sheet}」の {len(places):,} か所に、計算されていない数式があります"
+        f"（最初は {row + 1} 行 {column + 1} 列）。"
+        "表計算ソフトで一度開いて、保存し直してください。",
+        f"{len(places):,} formulas of sheet {sheet} were never worked out, the first in row {row + 1}, column "
+        f"{column + 1}. Open the file once in a spreadsheet program and save it.",
+    )
 
 
 def _locked() -> Unreadable:

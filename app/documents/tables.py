@@ -13,7 +13,7 @@ from typing import Any, NotRequired, TypedDict
 
 from app.documents.numbering import Label
 from app.documents.reading import Problem, Row
-from app.documents.vocabulary import YEARLY, spaced
+from app.documents.vocabulary import EXACT, YEARLY, spaced
 from app.kit.text import MANY_LINES, excerpt, fold
 
 LONGEST = {
@@ -147,7 +147,12 @@ class Block:
 
     @cached_property
     def explicit(self) -> bool:
-        """Whether it gives codes, as our own exports do. That leaves nothing to recognise in its rows."""
+        """Whether it is one of our own documents that say all of it. That leaves nothing to recognise in its rows."""
+        return all(map(self.of, EXACT))
+
+    @cached_property
+    def coded(self) -> bool:
+        """Whether it gives codes, which stand for themselves; numbers are only printed beside them."""
         return bool(self.of("code"))
 
     @cached_property
@@ -175,6 +180,7 @@ class Entry:
     year: str  # this and the codes as the row tells them, if it does
     code: str
     section_code: str
+    meant: dict[int, str]  # what 〃 means, by column: ratings have it as printed
 
     @property
     def numbers(self) -> tuple[int, ...]:

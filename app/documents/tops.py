@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 from app.documents import legends
 from app.documents.numbering import label, style
 from app.documents.reading import Row
-from app.documents.rows import HEADING, NOTE, Headings
+from app.documents.rows import HEADING, NOTE, Headings, Line, line_of, stand_under
 from app.documents.tables import LONGEST, Notes
 from app.documents.vocabulary import year_alone, years_of
 from app.documents.years import Years
@@ -24,27 +25,31 @@ class Top:
         self.subtitle: str | None = None
         self.legend: dict[str, str] = {}
         self.headings: Headings = []
+        self.lines: set[Line] = set()  # but those of headings: between two pages they say nothing new
 
-    def read(self, rows: Sequence[Row]) -> None:
+    def read(self, rows: Sequence[Row], below: Sequence[Row]) -> None:
         legend = legends.read(rows)
         self.legend = {**legend.codes, **self.legend}
         self.headings = []
         lines: list[str] = []
+        numbered = _headings(rows, below)
         for place, row in enumerate(rows):
             texts = list(dict.fromkeys(cell.strip() for cell in row.cells if cell.strip()))
             lines += texts
-            kind = "legend" if place in legend.rows else self._read_line(row, texts)
+            kind = "legend" if place in legend.rows else self._read_line(row, texts, row in numbered)
             if kind:
                 self.notes.take(row, kind)
+            if kind != "heading":
+                self.lines.add(line_of(row))
         self.years.read_above(rows, lines)
 
-    def _read_line(self, row: Row, texts: Sequence[str]) -> str | None:
+    def _read_line(self, row: Row, texts: Sequence[str], numbered: bool) -> str | None:
         """What the line is taken for."""
         text, column = texts[0], row.filled()[0]
         if len(texts) > 1:
             self._leave(row, None)
-        elif HEADING.match(text) and label(text):
-            self.headings.append((style(text), text))
+        elif numbered or (HEADING.match(text) and label(text)):
+            stand_under(self.headings, text)
             return "heading"
         elif self.subtitle is None and self._is_subtitle(text):
             self.subtitle = text
@@ -77,3 +82,24 @@ class Top:
                 row,
                 column,
             )
+
+
+def _headings(rows: Sequence[Row], below: Sequence[Row]) -> list[Row]:
+    """The numbered lines directly above a header, where the table has a heading that is written like one of them."""
+    above = list(takewhile(_numbered, reversed([row for row in rows if not SUBTITLE.fullmatch(_text(row))])))
+    written = {style(_text(row)) for row in above}
+    beside = (place for place, row in enumerate(below) if _numbered(row) and style(_text(row)) in written)
+    return (
+        above if written and next(beside, 0) > 0 else []
+    )  # nothing would stand under one with another below it
+
+
+def _text(row: Row) -> str:
+    """What stands in the row, if it is one text."""
+    texts = {cell.strip() for cell in row.cells if cell.strip()}
+    return texts.pop() if len(texts) == 1 else ""
+
+
+def _numbered(row: Row) -> bool:
+    found = label(_text(row))
+    return bool(found and found.rest)

@@ -44,6 +44,8 @@ WORDS = {
     "ordinal": "枝番",
     "rating_code": "評価コード",
 }
+RUNNING = {"番号", "no", "no.", "通番", "通し番号", "連番", "項番", "整理番号", "管理番号"}  # may count rows
+EXACT = ("code", "section_code", "ordinal", "rating_code")  # where our own documents have to say all of it
 YEARLY = ("implementation", "rating", "rationale", "next_plan")
 FIELDS = (*WORDS, "extra", "ignore")  # what an explicit mapping may say of a column
 PRINTED = {field: words.split()[0] for field, words in WORDS.items()} | {"rationale": "理由・課題等"}

@@ -44,6 +44,7 @@ KINDS = {
     "repeat": ("再掲", "repeated"),
     "total": ("合計", "total"),
     "note": ("注", "note"),
+    "page": ("ページの繰り返し", "page number or repeated line"),
 }
 
 # What the script says, by name.
