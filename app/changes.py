@@ -423,9 +423,13 @@ def _stand(session: AnySession, transaction: Any, connection: sa.Connection) -> 
     session.info.update(epoch=stand.epoch, revision=stand.seq, horizon=stand.horizon, mark=mark_of(stand.at))
 
 
-def revision(session: Reading) -> Revision:
+def revision(session: AnySession) -> Revision:
     session.connection()  # begins, if nothing was asked yet
     return Revision(*(session.info[name] for name in ("epoch", "revision", "horizon", "mark")))
 
 
-RevisionRead = Annotated[Revision, Depends(revision)]
+async def _revision_read(session: Reading) -> Revision:
+    return revision(session)
+
+
+RevisionRead = Annotated[Revision, Depends(_revision_read)]

@@ -12,7 +12,7 @@ from app import fiscal_years
 from app.access import Held, WriterKnown, changing
 from app.changes import RevisionRead, hold, remove, save
 from app.fiscal_years import FiscalYear, FiscalYearParameter
-from app.kit.database import Reading, Writing
+from app.kit.database import Reading, Writing, brief
 from app.kit.errors import Conflict
 from app.kit.http import answer, written
 from app.kit.listing import Listing, Number, PageQuery, page
@@ -322,6 +322,7 @@ def _held_measure(session: Session, new: NewEvaluation) -> sa.Row[Any]:
 
 
 @router.get("/{id:digits}", response_model=EvaluationShape)
+@brief
 def read_evaluation(request: Request, id: RowId, session: Reading) -> Response:
     """年度評価."""
     return answer(request, EVALUATIONS.one(session, id))

@@ -10,7 +10,7 @@ from sqlmodel import Session
 from app.access import Held, WriterKnown, changing
 from app.changes import RevisionRead, remove, save
 from app.evaluations import EVALUATIONS, EvaluationShape, InMeasure
-from app.kit.database import Reading, Writing
+from app.kit.database import Reading, Writing, brief
 from app.kit.http import answer, written
 from app.kit.listing import Listing, Names, PageQuery, page
 from app.kit.text import terms
@@ -173,6 +173,7 @@ def _section_id(session: Session, plan: str, code: str) -> int:
 
 
 @router.get("/{id:digits}", response_model=MeasureShape | ExpandedMeasure)
+@brief
 def read_measure(
     request: Request, id: RowId, session: Reading, expand: Annotated[str, EXPAND, Query()] | None = None
 ) -> Response:

@@ -11,7 +11,7 @@ from sqlmodel import Session
 
 from app.access import Held, Writer, WriterKnown, held_row
 from app.changes import RevisionRead, hold, remove, save
-from app.kit.database import Reading, Writing
+from app.kit.database import Reading, Writing, brief
 from app.kit.errors import Conflict, Finding, Invalid, NotFound, Say
 from app.kit.http import IfMatch, answer, written
 from app.kit.listing import Listing, PageQuery, no_such_row, page
@@ -156,6 +156,7 @@ def create_plan(new: NewPlan, writer: WriterKnown, session: Writing) -> Response
 
 
 @router.get("/{id}", response_model=PlanShape)
+@brief
 def read_plan(request: Request, which: PlanInPath, session: Reading) -> Response:
     """計画."""
     return answer(request, PLANS.one(session, plan_id(session, which)))

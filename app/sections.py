@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from app.access import Held, WriterKnown, changing
 from app.changes import RevisionRead, remove, save
-from app.kit.database import Reading, Writing
+from app.kit.database import Reading, Writing, brief
 from app.kit.http import answer, written
 from app.kit.listing import Listing, PageQuery, page
 from app.models import PLAN, SECTION, SECTION_KEY, Code, Section, SectionFields
@@ -99,6 +99,7 @@ def create_section(new: NewSection, writer: WriterKnown, session: Writing) -> Re
 
 
 @router.get("/{id:digits}", response_model=SectionShape)
+@brief
 def read_section(request: Request, id: RowId, session: Reading) -> Response:
     """節."""
     return answer(request, SECTIONS.one(session, id))

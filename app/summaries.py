@@ -15,7 +15,7 @@ from app import fiscal_years
 from app.changes import RevisionRead
 from app.evaluations import EVALUATIONS, EvaluationFilters, EvaluationShape
 from app.fiscal_years import FiscalYearParameter
-from app.kit.database import Reading
+from app.kit.database import Reading, brief
 from app.kit.errors import Finding, Invalid, Say
 from app.kit.http import answer, unless_known
 from app.kit.listing import Names
@@ -488,6 +488,7 @@ class Timeline(BaseModel):
 
 
 @router.get("/measures/{id:digits}/timeline", response_model=Timeline, tags=["measures"])
+@brief
 def follow_measure(request: Request, id: RowId, session: Reading, revision: RevisionRead) -> Response:
     """施策の経過: year under year, what had been promised, what was done, how it was rated, what comes next.
 

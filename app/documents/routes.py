@@ -18,7 +18,7 @@ from app.documents.importing import Refused, Told, explain, take_in, understood
 from app.documents.previewing import MOST_CHARACTERS, MOST_COLUMNS, MOST_IN_A_CELL, MOST_LINES
 from app.documents.reading import MEDIA_TYPES
 from app.fiscal_years import FiscalYearParameter
-from app.kit.database import Reading, turn_of
+from app.kit.database import Reading, brief, turn_of
 from app.kit.errors import Finding, Invalid, Say
 from app.kit.http import PUBLIC, answer, dumps, unless_known
 from app.kit.listing import Listing, PageQuery, page
@@ -102,6 +102,7 @@ def list_documents(
 
 
 @router.get("/{id:digits}", response_model=DocumentShape)
+@brief
 def read_document(request: Request, id: RowId, session: Reading) -> Response:
     """資料."""
     return answer(request, DOCUMENTS.one(session, id))

@@ -3,9 +3,10 @@
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Annotated, Any
+from functools import partial, wraps
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import anyio
 import orjson
@@ -23,6 +24,10 @@ from app.kit.standing import Stand, Standing
 from app.kit.watch import Watch
 
 log = logging.getLogger("shinchoku")
+
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Turn(Session):
@@ -123,12 +128,18 @@ class Database:
             session = None if writes else await self._on_standby(seen)
             session = session or Turn(self._writes if writes else self._reads, autoflush=False)
             try:
+                if not writes:
+                    await self.quick(session.connection)
                 yield session
                 if writes:
                     await run_sync(session.commit)
             finally:
                 with anyio.CancelScope(shield=True):
-                    await run_sync(session.close)
+                    await self.quick(session.close)
+
+    async def quick(self, step: Callable[[], T]) -> T:
+        """What is done with a file in less time than it takes to hand it to a thread; a server is waited for in one."""
+        return step() if self.sqlite else await run_sync(step)
 
     async def _on_standby(self, seen: int | None) -> Turn | None:
         """A session on the standby, if there is one, it is not away, and it has what was seen."""
@@ -274,3 +285,14 @@ async def _writing(request: Request) -> AsyncIterator[Session]:
 # The function scope ends a transaction before the answer is sent: what was answered is what was committed.
 Reading = Annotated[Session, Depends(_reading, scope="function")]
 Writing = Annotated[Session, Depends(_writing, scope="function")]
+
+
+def brief(endpoint: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+    """For an endpoint that reads a few rows by an index. Longer work belongs in a thread, where it keeps nobody."""
+
+    @wraps(endpoint)
+    async def answer(*arguments: P.args, **given: P.kwargs) -> T:
+        database = database_of(given["request"])  # type: ignore[arg-type]
+        return await database.quick(partial(endpoint, *arguments, **given))
+
+    return answer
