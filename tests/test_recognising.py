@@ -715,6 +715,30 @@ def test_a_term_in_a_header_is_no_year_of_the_column() -> None:
     assert (fields(found)[1], found.fiscal_years) == ("title", [2018])
 
 
+BY_NUMBER: dict[str, dict[str, Any]] = {
+    "1": {"field": "path"},
+    "2": {"field": "title"},
+    "3": {"field": "implementation", "fiscal_year": 2022},
+    "4": {"field": "rating", "fiscal_year": 2022},
+}
+
+
+@pytest.mark.parametrize("header", ["い,ろ,は,に", "い,ろ,,に", "い,ろ,2022,令和4年度"])
+def test_a_header_of_any_words_is_known_where_columns_are_told_by_number(header: str) -> None:
+    found = table(f"架空計画\n{header}\n1,学習,8件,A\n2,食堂,3,B", mapping=BY_NUMBER)
+    assert [row[:4] for row in brief(found)] == [("1", "学習", 2022, "A"), ("2", "食堂", 2022, "B")]
+    assert [(warning.line, "taken for their header" in warning.en) for warning in found.warnings] == [
+        (2, True)
+    ]
+
+
+@pytest.mark.parametrize("first", ["1,学習,8件,A", "1,学習,,A", "1,学習,8件,"])
+def test_a_table_needs_no_header_where_columns_are_told_by_number(first: str) -> None:
+    found = table(f"架空計画\n{first}\n2,食堂,3,B", mapping=BY_NUMBER)
+    assert [row[:2] for row in brief(found)] == [("1", "学習"), ("2", "食堂")]
+    assert [(warning.line, "no header" in warning.en) for warning in found.warnings] == [(2, True)]
+
+
 @pytest.mark.parametrize(
     ("printed", "code"),
     [

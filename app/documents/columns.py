@@ -40,32 +40,33 @@ class Columns:
         self.layouts: dict[str | None, list[Column]] = {}  # the columns of each sheet's first header
 
     def block(self, rows: Sequence[Row], place: range, end: int, spans: Spans | None) -> Block:
-        """The header at this place, and the rows below it to the end."""
+        """The header at this place, if there is one, and the rows below it to the end."""
         head = list(rows[place.start : place.stop])
         for row in head:
             self.notes.take(row, "header")
-        width = max(row.filled()[-1] for row in head)
+        width = max(row.filled()[-1] for row in head or rows[place.start : end])
         self.years.header = [cell for row in head for cell in row.cells]
-        columns = self._columns(head, width, spans)
+        last = head[-1] if head else rows[place.start]  # where problems of columns are told
+        columns = self._columns(head, last, width, spans)
         _look_below(columns, rows[place.stop : place.stop + LOOKED_AT])
-        self._decide(columns, head[-1])
-        years = self.years.of_columns(columns, head[-1])
-        self._check(columns, head[-1])
+        self._decide(columns, last)
+        years = self.years.of_columns(columns, last)
+        self._check(columns, last)
         self._remember(columns)
         self.layouts.setdefault(self.notes.sheet, columns)
         return Block(head, list(rows[place.stop : end]), columns, width, years)
 
     # ---- what the header says
 
-    def _columns(self, head: Sequence[Row], width: int, spans: Spans | None) -> list[Column]:
-        levels = [*(_spread(row, below, spans) for row, below in pairwise(head)), head[-1]]
-        near = self.years.near(head[-1])
+    def _columns(self, head: Sequence[Row], last: Row, width: int, spans: Spans | None) -> list[Column]:
+        levels = [*(_spread(row, below, spans) for row, below in pairwise(head)), *head[-1:]]
+        near = self.years.near(last)
         columns: list[Column] = []
         labels = 0
         for place in range(1, width + 1):
             texts = [text for level in reversed(levels) if (text := level.cell(place)).strip()]
             more_labels = 0 < labels < MOST_LABELS and columns[-1].field == "path"
-            column = self._column(place, list(dict.fromkeys(texts)), head[-1], near, more_labels=more_labels)
+            column = self._column(place, list(dict.fromkeys(texts)), last, near, more_labels=more_labels)
             labels += column.field == "path"
             columns.append(column)
         return columns

@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from app.documents.numbering import numbers
 from app.documents.reading import Row
-from app.documents.vocabulary import KNOWN, Header, header, plain, year_alone
+from app.documents.tables import Notes
+from app.documents.vocabulary import KNOWN, Header, header, is_amount, plain, year_alone
 
 ENOUGH = 3  # different fields make a header: a row of data may well hold one, such as the title 計画
 MOST_ROWS = 3  # of one header
@@ -24,26 +26,47 @@ _plain = lru_cache(maxsize=20_000)(plain)  # of short cells, which repeat
 class Headers:
     """Finds headers by their words, and by those that the mapping of the document adds."""
 
-    def __init__(self, mapping: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, mapping: Mapping[str, Mapping[str, Any]], notes: Notes) -> None:
         self.mapping = mapping
+        self.notes = notes
 
-    def first(self, rows: Sequence[Row]) -> int | None:
-        near = range(min(len(rows), MOST_ROWS_ABOVE))
-        for place in near:
-            if self._size(rows, place):
-                return place
-        # Where columns are told by their numbers, any words may be their header: the first row that fills them all.
+    def first(self, rows: Sequence[Row]) -> range | None:
+        """The rows of the first header; none of them where the table begins without one."""
+        near = rows[:MOST_ROWS_ABOVE]
+        for place in range(len(near)):
+            if size := self._size(rows, place):
+                return range(place, place + size)
         told = [int(key) for key in self.mapping if key.isdecimal()]
-        if len(told) >= ENOUGH:
-            for place in near:
-                if all(0 < len(rows[place].cell(column).strip()) <= LONGEST_CELL for column in told):
-                    return place
-        return None
+        return self._told(near, told) if len(told) >= ENOUGH else None
 
-    def places(self, rows: Sequence[Row], first: int) -> list[range]:
+    def _told(self, rows: Sequence[Row], told: Sequence[int]) -> range | None:
+        """The first row that fills all of these columns, or most of them if that one holds values."""
+        cells = [[cell for column in told if (cell := row.cell(column).strip())] for row in rows]
+        place = next((place for place, filled in enumerate(cells) if len(filled) == len(told)), None)
+        if place is None:
+            return None
+        if any(map(_is_value, cells[place])):
+            place = next((n for n, filled in enumerate(cells) if 2 * len(set(filled)) > len(told)), place)
+        if any(map(_is_value, cells[place])):
+            self.notes.warn(
+                "この表には見出しの行がないので、この行から施策として読みました。",
+                "This table has no header: it was read from this line on.",
+                rows[place],
+            )
+            return range(place, place)
+        self.notes.warn(
+            "列が番号で指定されたので、この行を見出しとして読みました。"
+            "施策の行であれば、その上に見出しの行を加えてください。",
+            "Columns were told by number, and this line was taken for their header. "
+            "If it is a measure, put a header above it.",
+            rows[place],
+        )
+        return range(place, place + 1)
+
+    def places(self, rows: Sequence[Row], first: range) -> list[range]:
         """The rows of each header, from the first one on."""
-        found = [range(first, first + (self._size(rows, first) or 1))]
-        place = found[0].stop
+        found = [first]
+        place = first.stop
         while place < len(rows):
             size = self._size(rows, place) if self._may_be_one(rows, place) else 0
             if size:
@@ -110,6 +133,13 @@ class Headers:
         """What a cell says as a header. Columns that are told by number alone tell nothing of the rows they are in."""
         told = self.mapping.get(plain(cell)) if cell.strip() else None
         return Header((told["field"],)) if told else header(cell)
+
+
+def _is_value(cell: str) -> bool:
+    """Whether it is too long for a header, or a number or mark and no year."""
+    return len(cell) > LONGEST_CELL or (
+        (numbers(cell) is not None or is_amount(cell)) and year_alone(cell) is None
+    )
 
 
 def _all_short(row: Row) -> bool:

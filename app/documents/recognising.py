@@ -37,7 +37,7 @@ class _Document:
         self.notes = Notes()
         self.years = Years(asked.fiscal_year, self.notes)
         self.top = Top(self.years, self.notes)
-        self.headers = Headers(asked.mapping)
+        self.headers = Headers(asked.mapping, self.notes)
         self.columns = Columns(asked.mapping, self.years, self.notes)
         self.measures = Measures(asked, self.years, self.notes)
 
@@ -92,9 +92,9 @@ class _Document:
             self._tell_no_header(sheets)
         return read
 
-    def _entries(self, rows: Sequence[Row], first: int, sheet: Sheet) -> list[Entry]:
+    def _entries(self, rows: Sequence[Row], first: range, sheet: Sheet) -> list[Entry]:
         self._check_characters(rows)
-        self.top.read(rows[:first])
+        self.top.read(rows[: first.start])
         places = self.headers.places(rows, first)
         ends = [*(place.start for place in places[1:]), len(rows)]
         blocks = [

@@ -69,6 +69,9 @@ LINKED = re.compile("^(?:の|における|分の?)")
 EARLIER = re.compile("^(?:前々?|昨|一昨)(?:年度|年|回)")
 NO_RESULT = re.compile("(指標|予算|決算|目標|数値|事業費|金額|基準|値|前期|累計).*(実績|状況)$")
 RATED = re.compile(".{1,10}評価(結果|区分)?$")
+AMOUNT = re.compile(
+    r"約?[-▲△−]?[0-9][0-9,.]*(%|割|点|件|人|名|回|個|校|園|か所|箇所|世帯|団体|円|千円|万円|億円)?|[A-Z]|[◎○〇◯●△▲▽▼×✕]"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,11 @@ def year_alone(cell: str) -> Header | None:
     ):
         return Header((), year, bare)
     return None
+
+
+def is_amount(cell: str) -> bool:
+    """A number, perhaps with its unit, or a mark: what stands below headers."""
+    return len(cell) <= LONGEST and AMOUNT.fullmatch("".join(normalize("NFKC", cell).split())) is not None
 
 
 _SEVERAL = -1
