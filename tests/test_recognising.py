@@ -715,6 +715,26 @@ def test_a_term_in_a_header_is_no_year_of_the_column() -> None:
     assert (fields(found)[1], found.fiscal_years) == ("title", [2018])
 
 
+def test_whatever_is_said_of_a_year_makes_an_evaluation() -> None:
+    found = table(
+        "い計画\n番号,事業名,R3年度,R4年度,,R5年度\n,,決算額,評価,決算額,評価,決算額,担当課\n"
+        "1,学習,1,A,2,B,3,課\n2,食堂,4,,5,C,,課\n3,教室,,,,,,課"
+    )
+    assert [row[:4] for row in brief(found)] == [
+        ("1", "学習", 2022, "A"),
+        ("1", "学習", 2023, "B"),
+        ("2", "食堂", 2022, None),
+        ("2", "食堂", 2023, "C"),
+    ]
+    assert [each.extra for each in found.evaluations] == [
+        {"令和3年度決算額": "1", "決算額": "2"},
+        {"令和3年度決算額": "1", "決算額": "3"},
+        {"令和3年度決算額": "4", "決算額": "5"},
+        {"令和3年度決算額": "4"},
+    ]
+    assert [warning.line for warning in found.warnings] == [6]
+
+
 BY_NUMBER: dict[str, dict[str, Any]] = {
     "1": {"field": "path"},
     "2": {"field": "title"},

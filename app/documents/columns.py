@@ -221,7 +221,7 @@ class Columns:
 
 def _spread(row: Row, below: Row, spans: Spans | None) -> Row:
     """An upper row of a header, whose merged cells stand in each of their columns."""
-    cells = list(row.cells)
+    cells = [*row.cells, *[""] * (len(below.cells) - len(row.cells))]
     merged = {column: last for (line, column), last in (spans or {}).items() if line == row.line}
     for column, last in sorted(merged.items()):
         if row.cell(column).strip():

@@ -155,11 +155,23 @@ class Measures:
             return  # a list of measures, which reports on no year
         if measure.code in self.repeated and not entry.again:
             self.repeated[measure.code].append(_texts(entry))
-        for year in block.years or self.years.of_row(entry):
-            cells, extra = _cells(entry, year)
-            # Of several years side by side, those that it was reported in.
-            if len(block.years) < 2 or any(cells.get(name) for name in YEARLY):
-                self._add(entry, measure, year, cells, extra)
+        for year in self._years(entry):
+            self._add(entry, measure, year, *_cells(entry, year))
+
+    def _years(self, entry: Entry) -> list[int]:
+        """The years that the row reports on: of several side by side, those of which it says something."""
+        block = entry.block
+        if len(block.years) < 2:
+            return block.years or self.years.of_row(entry)
+        said = {column.year for column in block.evaluated if entry.row.cell(column.place).strip()}
+        years = [year for year in block.years if year in said]
+        if said and not years:
+            self.notes.warn(
+                "どの年度の欄も空欄なので、施策の名称だけを読みました。",
+                "Nothing is said of any of the years: only the measure was read.",
+                entry.row,
+            )
+        return years
 
     def _add(
         self,

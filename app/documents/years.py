@@ -94,6 +94,14 @@ class Years:
 
     def of_columns(self, columns: list[Column], row: Row) -> list[int]:
         """The years that the rows below report on; none where each row tells its own. Columns are given theirs."""
+        years = self._reported(columns, row)
+        for column in columns:
+            if years and column.field == "extra" and column.dated is not None and column.dated not in years:
+                # Kept with every year that is reported on, by a name that tells its own.
+                column.name, column.year = fiscal_years.label(column.dated) + column.name, None
+        return years
+
+    def _reported(self, columns: list[Column], row: Row) -> list[int]:
         yearly = [
             column
             for column in columns
