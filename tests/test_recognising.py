@@ -735,6 +735,53 @@ def test_whatever_is_said_of_a_year_makes_an_evaluation() -> None:
     assert [warning.line for warning in found.warnings] == [6]
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "番号,事業名,年度,基準値,実績,評価",
+        "番号,事業名,年度,基準値,R5実績,評価",
+        "番号,事業名,,基準値,R5実績,評価\n,,年度,,,",
+        "番号,事業名,基準値,,実績,評価\n,,年度,基準値,,",
+    ],
+)
+def test_the_year_of_a_base_value_is_kept_beside_it(header: str) -> None:
+    found = table(f"い計画 令和5年度実績\n{header}\n1,学習,R1,3,8,A\n2,食堂,R2,1,6,B")
+    assert [row[2] for row in brief(found)] == [2023, 2023]
+    assert [each.extra for each in found.evaluations] == [
+        {"基準値 年度": "R1", "基準値": "3"},
+        {"基準値 年度": "R2", "基準値": "1"},
+    ]
+
+
+def test_a_column_of_years_is_kept_where_headers_tell_the_year() -> None:
+    text = "い計画\n番号,事業名,開始時期,年度,R5実績,評価\n1,学習,H30,R1,8,A"
+    found = table(text)
+    assert (found.fiscal_years, found.evaluations[0].extra) == ([2023], {"開始時期": "H30", "年度": "R1"})
+    assert table(text, mapping={"4": {"field": "fiscal_year"}}).fiscal_years == [2019]
+
+
+@pytest.mark.parametrize("began", ["令和3年度", "3", "R1～R5"])
+def test_a_column_of_other_years_than_the_title_is_asked_about(began: str) -> None:
+    text = f"い計画 令和5年度実績\n番号,事業名,実施年度,実績,評価\n1,学習,{began},8,A\n2,食堂,5,3,B"
+    problem = only_problem(table(text))
+    assert (problem.line, problem.column) == (2, 3)
+    assert '{"3": "fiscal_year"}' in problem.en
+    assert '{"3": "extra"}' in problem.en
+    kept = table(text, mapping={"3": {"field": "extra"}})
+    assert [row[2] for row in brief(kept)] == [2023, 2023]
+    assert kept.evaluations[0].extra == {"実施年度": began}
+    told = table(text, fiscal_year=2023)
+    assert (told.evaluations, [warning.line for warning in told.warnings]) == (kept.evaluations, [2])
+    if began == "令和3年度":
+        assert [row[2] for row in brief(table(text, mapping={"3": {"field": "fiscal_year"}}))] == [2021, 2023]
+
+
+def test_a_column_of_years_may_agree_with_the_title() -> None:
+    found = table("い計画 令和5年度実績\n番号,事業名,年度,実績,評価\n1,学習,5,8,A\n2,食堂,R5,3,B")
+    assert [row[2] for row in brief(found)] == [2023, 2023]
+    assert "fiscal_year" in fields(found)
+
+
 BY_NUMBER: dict[str, dict[str, Any]] = {
     "1": {"field": "path"},
     "2": {"field": "title"},

@@ -15,7 +15,7 @@ from typing import Any
 from app.documents.numbering import label
 from app.documents.reading import Row
 from app.documents.tables import LONGEST, MOST_LABELS, Block, Column, Entry, Mapped, Notes, one_line
-from app.documents.vocabulary import Header, header, plain, spaced, year_alone
+from app.documents.vocabulary import Header, header, is_value, plain, spaced, year_alone
 from app.documents.years import Years
 
 LOOKED_AT = 30  # rows below a header
@@ -48,6 +48,7 @@ class Columns:
         self.years.header = [cell for row in head for cell in row.cells]
         last = head[-1] if head else rows[place.start]  # where problems of columns are told
         columns = self._columns(head, last, width, spans)
+        self.years.settle(columns, rows[place.stop : end], last)
         _look_below(columns, rows[place.stop : place.stop + LOOKED_AT])
         self._decide(columns, last)
         years = self.years.of_columns(columns, last)
@@ -89,6 +90,8 @@ class Columns:
         said = _said(texts, year)
         if year is None and bare is not None:
             year = self.years.of_era(bare, near, row, place)
+        if said and said.field == "fiscal_year" and (values := list(filter(is_value, texts))):
+            return Column(place, f"{spaced(values[0])} {spaced(name)}", "extra")
         if said is None:
             return Column(place, spaced(name), "extra", dated=year)
         if said.field is None:

@@ -68,6 +68,7 @@ OF_YEAR = re.compile("^(?:年度(?=.)|(?:当該|本|今|当|同)年度)(?:の|�
 LINKED = re.compile("^(?:の|における|分の?)")
 EARLIER = re.compile("^(?:前々?|昨|一昨)(?:年度|年|回)")
 NO_RESULT = re.compile("(指標|予算|決算|目標|数値|事業費|金額|基準|値|前期|累計).*(実績|状況)$")
+VALUE = re.compile(".{0,10}(基準|現状|現況|目標|当初|策定時の?)(値|数値)")
 RATED = re.compile(".{1,10}評価(結果|区分)?$")
 AMOUNT = re.compile(
     r"約?[-▲△−]?[0-9][0-9,.]*(%|割|点|件|人|名|回|個|校|園|か所|箇所|世帯|団体|円|千円|万円|億円)?|[A-Z]|[◎○〇◯●△▲▽▼×✕]"
@@ -130,6 +131,11 @@ def year_alone(cell: str) -> Header | None:
     ):
         return Header((), year, bare)
     return None
+
+
+def is_value(cell: str) -> bool:
+    """A header of values that the work is held against, such as 基準値, whose year is another one."""
+    return VALUE.fullmatch(plain(cell[:LONGEST])) is not None
 
 
 def is_amount(cell: str) -> bool:

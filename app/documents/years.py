@@ -2,8 +2,8 @@
 
 Headers tell a year (H29実施内容), or the cell above them does; a column without one has that of the next on its left.
 The plan for the next year belongs to the year before. Where no header tells a year, a column may tell that of each row,
-or the lines above the table tell it for all, or whoever sends the document. A year without its era (29) is the one
-near those that are told with theirs.
+or the lines above the table tell it for all, or whoever sends the document; where they differ, it is asked.
+The year of 基準値 is none of these. A year without its era (29) is the one near those that are told with theirs.
 """
 
 import re
@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from app import fiscal_years
 from app.documents.reading import Row
 from app.documents.tables import Column, Entry, Notes
-from app.documents.vocabulary import YEARLY, header, plain, year_alone, years_of
+from app.documents.vocabulary import LONGEST, YEARLY, header, is_value, plain, year_alone, years_of
 
 RESULTS = ("implementation", "rating", "rationale")
 NEAR = 5  # years: a table does not reach further from the year that it is about
@@ -74,11 +74,8 @@ class Years:
 
     def of_era(self, bare: int, near: int | None, row: Row, column: int) -> int | None:
         """In a table of H29, 30 is H30."""
-        if near is not None:
-            era = next(era for era in fiscal_years.ERAS if era.begins <= near)
-            year = era.begins + bare - 1
-            if abs(year - near) <= NEAR:
-                return year
+        if (year := _of_era(bare, near)) is not None:
+            return year
         self.without_era = row.line
         heisei, reiwa = fiscal_years.label(1988 + bare), f"令和{bare}年度"
         self.notes.wrong(
@@ -91,6 +88,47 @@ class Years:
         return None
 
     # ---- the columns under a header
+
+    def settle(self, columns: list[Column], rows: Sequence[Row], row: Row) -> None:
+        """Whether a column of years tells those that its rows report on."""
+        for at, column in enumerate(columns):
+            if column.field != "fiscal_year" or column.told:
+                continue
+            values = [beside.name for beside in columns[max(at - 1, 0) : at + 2] if is_value(beside.name)]
+            if values:
+                column.keep()
+                column.name = f"{values[0]} {column.name}"
+            elif any(each.dated is not None and each.field in YEARLY for each in columns):
+                column.keep()
+            elif self.above is not None:
+                self._hold_against(self.above, column, rows, row)
+
+    def _hold_against(self, year: int, column: Column, rows: Sequence[Row], row: Row) -> None:
+        cells = {cell for below in rows if (cell := below.cell(column.place)).strip()}
+        other = next((cell for cell in sorted(cells) if _read(cell, year) != year), None)
+        if other is None:
+            return
+        column.keep()
+        if self.asked is not None:
+            self.notes.warn(
+                f"列「{column.name}」には「{other}」もありますが、指定された {year} 年度として読み、"
+                "この列は extra に残しました。",
+                f"Column {column.name} has {other} as well; all was read as {year}, as told, "
+                "and the column kept in extra.",
+                row,
+                column.place,
+            )
+        else:
+            self.notes.wrong(
+                f"表の上の行は {year} 年度ですが、列「{column.name}」には「{other}」があります。"
+                f'評価の年度であれば mapping で {{"{column.place}": "fiscal_year"}}、'
+                f'基準値や開始の年度などであれば {{"{column.place}": "extra"}} と教えてください。',
+                f"The lines above the table say {year}, column {column.name} has {other}. Tell with mapping "
+                f'{{"{column.place}": "fiscal_year"}} if that is the year reported on, or '
+                f'{{"{column.place}": "extra"}} if it is another, such as the one in which it began.',
+                row,
+                column.place,
+            )
 
     def of_columns(self, columns: list[Column], row: Row) -> list[int]:
         """The years that the rows below report on; none where each row tells its own. Columns are given theirs."""
@@ -109,6 +147,10 @@ class Years:
         ]
         dated = [(c, c.dated) for c in yearly if c.dated is not None and c.field != "extra"]
         if all(column.field == "extra" for column in yearly):
+            return []
+        if any(column.field == "fiscal_year" and column.told for column in columns):
+            for column in yearly:
+                column.year = None
             return []
         if not dated:
             return self._from_elsewhere(columns, yearly, row)
@@ -194,10 +236,30 @@ class Years:
         try:
             return [fiscal_years.parse(entry.year)]
         except PydanticCustomError:
-            bare = BARE.fullmatch(plain(entry.year))
+            bare = _bare(entry.year)
         if bare is None:
             self._unreadable(entry.row, column)
             return []
-        number = 1 if bare[1] == "元" else int(bare[1])
-        year = self.of_era(number, self.near(entry.row), entry.row, column)
+        year = self.of_era(bare, self.near(entry.row), entry.row, column)
         return [] if year is None else [year]
+
+
+def _of_era(bare: int, near: int | None) -> int | None:
+    """The year of this number in the era of a year that it is near to."""
+    if near is None:
+        return None
+    year = next(era.begins for era in fiscal_years.ERAS if era.begins <= near) + bare - 1
+    return year if abs(year - near) <= NEAR else None
+
+
+def _bare(cell: str) -> int | None:
+    found = BARE.fullmatch(plain(cell[:LONGEST]))
+    return found and (1 if found[1] == "元" else int(found[1]))
+
+
+def _read(cell: str, near: int) -> int | None:
+    try:
+        return fiscal_years.parse(cell)
+    except PydanticCustomError:
+        bare = _bare(cell)
+        return None if bare is None else _of_era(bare, near)
