@@ -782,6 +782,33 @@ def test_a_column_of_years_may_agree_with_the_title() -> None:
     assert "fiscal_year" in fields(found)
 
 
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("令和5年度目標", ["10件", "維持"]),
+        ("R6目標", ["1", "2"]),
+        ("重点項目", ["○", ""]),
+        ("目標", ["10", "あ"]),
+    ],
+)
+def test_what_tells_of_the_measure_itself_is_no_section(header: str, cells: list[str]) -> None:
+    found = table(
+        f"い計画\n番号,事業名,{header},令和5年度実績,評価\n1,学習,{cells[0]},8,B\n2,食堂,{cells[1]},6,A"
+    )
+    assert (found.problems, found.sections) == ([], {"0": (None, None)})
+    assert [each.extra for each in found.evaluations] == [{header: cell} if cell else {} for cell in cells]
+
+
+def test_marks_in_front_of_the_title_are_no_sections_and_goals_are() -> None:
+    marks = table("い計画 R5実績\n重点施策,番号,事業名,実績,評価\n★,1,学習,8,B\n,2,食堂,6,A")
+    assert [(each.section_code, each.extra) for each in marks.evaluations] == [
+        ("0", {"重点施策": "★"}),
+        ("0", {}),
+    ]
+    goals = table("い計画 R5実績\n目標,番号,事業名,実績,評価\n1 育ち,1,学習,8,B\n,2,食堂,6,A")
+    assert goals.sections == {"1": ("1", "育ち")}
+
+
 BY_NUMBER: dict[str, dict[str, Any]] = {
     "1": {"field": "path"},
     "2": {"field": "title"},

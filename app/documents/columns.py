@@ -15,13 +15,14 @@ from typing import Any
 from app.documents.numbering import label
 from app.documents.reading import Row
 from app.documents.tables import LONGEST, MOST_LABELS, Block, Column, Entry, Mapped, Notes, one_line
-from app.documents.vocabulary import Header, header, is_value, plain, spaced, year_alone
+from app.documents.vocabulary import Header, header, is_amount, is_value, plain, spaced, year_alone
 from app.documents.years import Years
 
 LOOKED_AT = 30  # rows below a header
 MOST_EXTRA = 50
 OURS = "extra."  # before the names of further columns in our own exports, so that none is taken for another
 SHARED = ("path", "section", "extra", "ignore", "nothing")  # fields that several columns may be
+OF_MEASURES = re.compile("(?!基本).*目標|重点.+")
 DEPARTMENT = re.compile(r".+(課|室|係|部|局|センター|委員会|保育所|図書館|公民館)$")
 SURE_RATINGS = ("評価", "評価結果", "評定", "判定", "ランク")
 
@@ -261,6 +262,7 @@ def _said(texts: Sequence[str], year: int | None) -> Header | None:
 
 def _look_below(columns: list[Column], rows: Sequence[Row]) -> None:
     _find_sections(columns, rows)
+    _doubt_sections(columns, rows)
     _find_labels(columns, rows)
     _find_work(columns, rows)
 
@@ -276,6 +278,17 @@ def _find_sections(columns: list[Column], rows: Sequence[Row]) -> None:
         cells = _below(column, rows)
         if cells and all(map(label, cells)):
             column.field = "section"
+
+
+def _doubt_sections(columns: list[Column], rows: Sequence[Row]) -> None:
+    """Goals have no year and no amounts. 目標 and 重点項目 behind the title tell of the measure itself."""
+    title = max((column.place for column in columns if column.field == "title"), default=len(columns))
+    for column in [column for column in columns if column.field == "section" and not column.told]:
+        cells = _below(column, rows)
+        marked = cells and all(is_amount(cell) and not cell.isalpha() and not label(cell) for cell in cells)
+        behind = column.place > title and OF_MEASURES.fullmatch(plain(column.name))
+        if column.dated is not None or marked or behind:
+            column.keep()
 
 
 def _find_labels(columns: list[Column], rows: Sequence[Row]) -> None:

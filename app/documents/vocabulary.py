@@ -8,6 +8,7 @@ from unicodedata import normalize
 from pydantic_core import PydanticCustomError
 
 from app import fiscal_years
+from app.documents.marks import SYMBOLS
 
 # The first word of each is the one that our own documents print. Spaces, widths and brackets make no difference.
 WORDS = {
@@ -71,7 +72,7 @@ NO_RESULT = re.compile("(指標|予算|決算|目標|数値|事業費|金額|基
 VALUE = re.compile(".{0,10}(基準|現状|現況|目標|当初|策定時の?)(値|数値)")
 RATED = re.compile(".{1,10}評価(結果|区分)?$")
 AMOUNT = re.compile(
-    r"約?[-▲△−]?[0-9][0-9,.]*(%|割|点|件|人|名|回|個|校|園|か所|箇所|世帯|団体|円|千円|万円|億円)?|[A-Z]|[◎○〇◯●△▲▽▼×✕]"
+    rf"約?[-▲△−]?[0-9][0-9,.]*(%|割|点|件|人|名|回|個|校|園|か所|箇所|世帯|団体|円|千円|万円|億円)?|[A-Z]|[{SYMBOLS}]"
 )
 
 
@@ -131,6 +132,12 @@ def year_alone(cell: str) -> Header | None:
     ):
         return Header((), year, bare)
     return None
+
+
+def year_in(cell: str) -> tuple[int | None, int | None]:
+    """The one year that a header cell tells, with or without its era, whatever its other words are."""
+    year, bare, _ = _take_year(plain(cell[:LONGEST]))
+    return (None, None) if year == _SEVERAL else (year, bare)
 
 
 def is_value(cell: str) -> bool:

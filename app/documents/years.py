@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from app import fiscal_years
 from app.documents.reading import Row
 from app.documents.tables import Column, Entry, Notes
-from app.documents.vocabulary import LONGEST, YEARLY, header, is_value, plain, year_alone, years_of
+from app.documents.vocabulary import LONGEST, YEARLY, header, is_value, plain, year_alone, year_in, years_of
 
 RESULTS = ("implementation", "rating", "rationale")
 NEAR = 5  # years: a table does not reach further from the year that it is about
@@ -136,7 +136,9 @@ class Years:
         for column in columns:
             if years and column.field == "extra" and column.dated is not None and column.dated not in years:
                 # Kept with every year that is reported on, by a name that tells its own.
-                column.name, column.year = fiscal_years.label(column.dated) + column.name, None
+                column.year = None
+                if year_in(column.name) == (None, None):
+                    column.name = fiscal_years.label(column.dated) + column.name
         return years
 
     def _reported(self, columns: list[Column], row: Row) -> list[int]:
