@@ -809,6 +809,32 @@ def test_marks_in_front_of_the_title_are_no_sections_and_goals_are() -> None:
     assert goals.sections == {"1": ("1", "育ち")}
 
 
+@pytest.mark.parametrize("header", ["令和5年度の取組", "R5取組内容", "令和5年度取り組み"])
+def test_work_of_a_year_is_what_was_done(header: str) -> None:
+    found = table(f"い計画\n番号,事業名,{header},評価\n1,学習,会議,A")
+    assert brief(found) == [("1", "学習", 2023, "A", None)]
+    assert found.evaluations[0].implementation == "会議"
+    untitled = table(f"い計画\n番号,{header},評価\n1,会議,A")
+    assert "title" in only_problem(untitled).en
+
+
+def test_work_of_the_year_after_one_with_results_may_be_a_plan() -> None:
+    text = "い計画\n番号,事業名,R4の取組,R4評価,R5の取組\n1,学習,会議,A,大会"
+    assert '{"5": "implementation"}' in only_problem(table(text)).en
+    told = table(text, mapping={"5": {"field": "next_plan"}})
+    assert [(each.fiscal_year, each.next_plan) for each in told.evaluations] == [(2022, "大会")]
+    rated = table("い計画\n番号,事業名,R4の取組,R4評価,R5の取組,R5評価\n1,学習,会議,A,大会,B")
+    assert [(each.fiscal_year, each.implementation) for each in rated.evaluations] == [
+        (2022, "会議"),
+        (2023, "大会"),
+    ]
+
+
+def test_work_under_a_year_is_a_title_beside_what_was_done() -> None:
+    found = table("い計画\n番号,令和5年度,,\n,取組,実績,評価\n1,学習,8,B")
+    assert brief(found) == [("1", "学習", 2023, "B", None)]
+
+
 BY_NUMBER: dict[str, dict[str, Any]] = {
     "1": {"field": "path"},
     "2": {"field": "title"},

@@ -15,8 +15,8 @@ from typing import Any
 from app.documents.numbering import label
 from app.documents.reading import Row
 from app.documents.tables import LONGEST, MOST_LABELS, Block, Column, Entry, Mapped, Notes, one_line
-from app.documents.vocabulary import Header, header, is_amount, is_value, plain, spaced, year_alone
-from app.documents.years import Years
+from app.documents.vocabulary import DATED, Header, header, is_amount, is_value, plain, spaced, year_alone
+from app.documents.years import RESULTS, Years
 
 LOOKED_AT = 30  # rows below a header
 MOST_EXTRA = 50
@@ -105,10 +105,26 @@ class Columns:
         """A column that might be several fields is asked about, unless other columns are all of them."""
         fields = {column.field for column in columns}
         for column in columns:
-            if column.choices and fields.issuperset(column.choices):
+            if column.choices == DATED:
+                self._decide_dated(column, columns, row)
+            elif column.choices and fields.issuperset(column.choices):
                 column.keep()
             elif column.choices:
                 self._ask(column, column.choices, row)
+
+    def _decide_dated(self, column: Column, columns: list[Column], row: Row) -> None:
+        """R5取組 is what was done in that year, unless that is the year after one that has results."""
+        others = [other for other in columns if other is not column]
+        results = [other for other in others if other.field in RESULTS or (other.choices == DATED)]
+        dated = {other.dated for other in results}
+        if not any(other.field == "title" for other in others) and any(
+            other.field == "implementation" and other.dated in (None, column.dated) for other in others
+        ):
+            column.field = "title"
+        elif column.dated is not None and column.dated not in dated and column.dated - 1 in dated:
+            self._ask(column, ("implementation", "next_plan"), row)
+        else:
+            column.field = "implementation"
 
     def _ask(self, column: Column, fields: Sequence[str], row: Row) -> None:
         column.field = "nothing"

@@ -50,6 +50,7 @@ FIELDS = (*WORDS, "extra", "ignore")  # what an explicit mapping may say of a co
 PRINTED = {field: words.split()[0] for field, words in WORDS.items()} | {"rationale": "理由・課題等"}
 WEAK = {"備考", "所見", "今後の課題"}  # give way where another column is meant more plainly
 UNSURE = {"取組内容": ("title", "implementation"), "事業内容": ("title", "implementation")}
+DATED = ("implementation", "next_plan", "title")  # what R5取組 may be
 
 LONGEST = 100
 EFFORT = re.compile("取り?組み?")
@@ -177,6 +178,8 @@ def _bare_words(words: str) -> str:
 def _fields(words: str, *, dated: bool) -> tuple[tuple[str, ...], bool] | None:
     if words in ("計画", "予定") and dated:  # H30計画: a title has no year
         return ("next_plan",), False
+    if words in ("取組", *UNSURE) and dated:
+        return DATED, False
     if field := BY_WORD.get(words.lower()):
         return (field,), words in WEAK
     if words in UNSURE:
