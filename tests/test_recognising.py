@@ -835,6 +835,27 @@ def test_work_under_a_year_is_a_title_beside_what_was_done() -> None:
     assert brief(found) == [("1", "学習", 2023, "B", None)]
 
 
+def test_an_undated_result_beside_dated_ones_is_asked_about() -> None:
+    text = "い計画\n番号,事業名,R4評価,R5評価,実績\n1,学習,A,B,8"
+    problem = only_problem(table(text))
+    assert (problem.line, problem.column) == (2, 5)
+    assert '{"5": {"field": "implementation", "fiscal_year": 2023}}' in problem.en
+    told = table(text, mapping={"5": {"field": "implementation", "fiscal_year": 2022}})
+    assert [(each.fiscal_year, each.implementation) for each in told.evaluations] == [
+        (2022, "8"),
+        (2023, None),
+    ]
+    assert [problem.column for problem in table(text, mapping={"実績": {"field": "rationale"}}).problems] == [
+        5
+    ]
+
+
+def test_an_undated_result_of_each_year_belongs_to_the_year_on_its_left() -> None:
+    found = table("い計画\n番号,事業名,R4実績,評価,R5実績,評価,今後の方針\n1,学習,8,A,9,B,拡大")
+    assert [(row[2], row[3]) for row in brief(found)] == [(2022, "A"), (2023, "B")]
+    assert [each.next_plan for each in found.evaluations] == [None, "拡大"]
+
+
 BY_NUMBER: dict[str, dict[str, Any]] = {
     "1": {"field": "path"},
     "2": {"field": "title"},

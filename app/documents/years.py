@@ -1,9 +1,10 @@
 """The fiscal years of a table: which its rows report on, and to which of them each column belongs.
 
-Headers tell a year (H29実施内容), or the cell above them does; a column without one has that of the next on its left.
-The plan for the next year belongs to the year before. Where no header tells a year, a column may tell that of each row,
-or the lines above the table tell it for all, or whoever sends the document; where they differ, it is asked.
-The year of 基準値 is none of these. A year without its era (29) is the one near those that are told with theirs.
+Headers tell a year (H29実施内容), or the cell above them does; a column without one has that of the next on its left,
+if each year has one of its kind, and is asked about otherwise. The plan for the next year belongs to the year before.
+Where no header tells a year, a column may tell that of each row, or the lines above the table tell it for all, or
+whoever sends the document; where they differ, it is asked. The year of 基準値 is none of these.
+A year without its era (29) is the one near those that are told with theirs.
 """
 
 import re
@@ -218,17 +219,33 @@ class Years:
                 current = year if column.field in (*YEARLY, "extra") else current
             if column.field in YEARLY or (column.field == "extra" and column.dated is not None):
                 column.year = current
-            if column.field in YEARLY and column.year is None:
-                self.notes.wrong(
-                    "何年度の列か分かりません。見出しに年度を書くか、mapping で教えてください。",
-                    "Nothing tells the year of this column. Write it into the header, or tell it with mapping.",
-                    row,
-                    column.place,
-                )
-                column.field = "nothing"
+        for column in columns:
+            if (
+                column.dated is None
+                and column.field in YEARLY
+                and not self._is_sure(column, columns, results)
+            ):
+                self._ask_year(column, max(results), row)
         return sorted(
             {column.year for column in columns if column.field in YEARLY and column.year is not None}
         )
+
+    def _is_sure(self, column: Column, columns: list[Column], results: set[int]) -> bool:
+        """Whether each year has a column of its kind, so that it is plain which of them this one belongs to."""
+        years = {other.year for other in columns if other.field == column.field}
+        return column.year is not None and (column.ahead or years == results)
+
+    def _ask_year(self, column: Column, year: int, row: Row) -> None:
+        told = f'{{"{column.place}": {{"field": "{column.field}", "fiscal_year": {year}}}}}'
+        self.notes.wrong(
+            f"何年度の列か分かりません。見出しに年度を書くか、mapping で教えてください（例: {told}。"
+            'そのまま残すなら "extra"）。',
+            "Nothing tells the year of this column. Write it into the header, or tell it with mapping, "
+            f'such as {told}; "extra" keeps it as it is.',
+            row,
+            column.place,
+        )
+        column.field = "nothing"
 
     # ---- a row
 
