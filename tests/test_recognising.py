@@ -856,6 +856,41 @@ def test_an_undated_result_of_each_year_belongs_to_the_year_on_its_left() -> Non
     assert [each.next_plan for each in found.evaluations] == [None, "拡大"]
 
 
+def test_what_comes_after_a_year_is_planned_in_it() -> None:
+    above = "い計画\n番号,事業名,令和4年度,,令和5年度,\n,,評価,今後の取組,評価,次年度の予定"
+    found = table(f"{above}\n1,学習,A,広げる,B,続ける")
+    assert [(each.fiscal_year, each.next_plan) for each in found.evaluations] == [
+        (2022, "広げる"),
+        (2023, "続ける"),
+    ]
+    found = table("い計画\n番号,事業名,令和5年度,\n,,評価,今後の取組\n1,学習,A,広げる")
+    assert [(row[2], each.next_plan) for row, each in zip(brief(found), found.evaluations, strict=True)] == [
+        (2023, "広げる")
+    ]
+
+
+def test_a_column_that_is_told_by_its_words_keeps_the_year_that_they_say() -> None:
+    mapping: dict[str, dict[str, Any]] = {
+        "実施項目": {"field": "title"},
+        "令和4年度": {"field": "implementation"},
+        "令和5年度": {"field": "implementation"},
+        "R6やること": {"field": "next_plan"},
+    }
+    found = table(
+        "い計画\n番号,実施項目,令和4年度,令和5年度,R6やること\n1,窓口,試行,実施,拡大", mapping=mapping
+    )
+    assert brief(found) == [("1", "窓口", year, None, None) for year in (2022, 2023)]
+    assert [(each.implementation, each.next_plan) for each in found.evaluations] == [
+        ("試行", None),
+        ("実施", "拡大"),
+    ]
+    under = table(
+        "い計画\n番号,事業名,令和4年度,令和5年度\n,,できばえ,できばえ\n1,窓口,A,B",
+        mapping={"できばえ": {"field": "rating"}},
+    )
+    assert [(row[2], row[3]) for row in brief(under)] == [(2022, "A"), (2023, "B")]
+
+
 BY_NUMBER: dict[str, dict[str, Any]] = {
     "1": {"field": "path"},
     "2": {"field": "title"},

@@ -15,7 +15,18 @@ from typing import Any
 from app.documents.numbering import label
 from app.documents.reading import Row
 from app.documents.tables import LONGEST, MOST_LABELS, Block, Column, Entry, Mapped, Notes, one_line
-from app.documents.vocabulary import DATED, Header, header, is_amount, is_value, plain, spaced, year_alone
+from app.documents.vocabulary import (
+    DATED,
+    YEARLY,
+    Header,
+    header,
+    is_amount,
+    is_value,
+    plain,
+    spaced,
+    year_alone,
+    year_in,
+)
 from app.documents.years import RESULTS, Years
 
 LOOKED_AT = 30  # rows below a header
@@ -82,7 +93,12 @@ class Columns:
             self.used.add(key)
             told = self.mapping[key]
             year = told.get("fiscal_year")
-            return Column(place, name, told["field"], year, told=True, dated=year)
+            column = Column(
+                place, name, told["field"], year, told=True, dated=year, year_told=year is not None
+            )
+            if year is None and column.field in (*YEARLY, "extra"):
+                column.dated = self._own_year(texts, near, row, place)
+            return column
         if not texts:
             return Column(place, "", "path" if more_labels else "nothing")
         if name.startswith(OURS):
@@ -94,10 +110,18 @@ class Columns:
         if said and said.field == "fiscal_year" and (values := list(filter(is_value, texts))):
             return Column(place, f"{spaced(values[0])} {spaced(name)}", "extra")
         if said is None:
-            return Column(place, spaced(name), "extra", dated=year)
+            own = next(filter(None, (year_in(text)[0] for text in texts)), None)
+            return Column(place, spaced(name), "extra", dated=year or own)
         if said.field is None:
             return Column(place, name, "nothing", dated=year, choices=said.fields)
         return Column(place, name, said.field, dated=year)
+
+    def _own_year(self, texts: Sequence[str], near: int | None, row: Row, place: int) -> int | None:
+        """The year that the header of a column tells, whatever its other words are."""
+        found = [year_in(text) for text in texts]
+        bare = next((bare for _, bare in found if bare is not None), None)
+        year = next((year for year, _ in found if year is not None), None)
+        return self.years.of_era(bare, near, row, place) if year is None and bare is not None else year
 
     # ---- what the words leave open
 

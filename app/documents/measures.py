@@ -167,8 +167,8 @@ class Measures:
         years = [year for year in block.years if year in said]
         if said and not years:
             self.notes.warn(
-                "どの年度の欄も空欄なので、施策の名称だけを読みました。",
-                "Nothing is said of any of the years: only the measure was read.",
+                "どの年度の欄も空欄なので、施策の名称だけを読み、ほかの列は残しませんでした。",
+                "Nothing is said of any of the years: only the measure was read, its other columns were not kept.",
                 entry.row,
             )
         return years

@@ -117,12 +117,13 @@ class Column:
     year: int | None = None  # of the evaluations that its cells belong to
     told: bool = False  # by the mapping that came with the document
     dated: int | None = None  # the year that its own header gives
+    year_told: bool = False  # by the mapping, too: that of the evaluations
     choices: tuple[str, ...] = ()  # the fields that it may be, as long as that is open
 
     @property
     def ahead(self) -> bool:
         """Whether its header names the year after the one reported on, as that of a plan does."""
-        return self.field == "next_plan" and not self.told
+        return self.field == "next_plan" and not self.year_told
 
     def keep(self) -> None:
         """It has no field of its own and stays under its printed name."""

@@ -19,6 +19,7 @@ from app.documents.vocabulary import LONGEST, YEARLY, header, is_value, plain, y
 
 RESULTS = ("implementation", "rating", "rationale")
 NEAR = 5  # years: a table does not reach further from the year that it is about
+AFTER = re.compile("今後|[次翌来]年度")
 BROKEN = re.compile("[元0-9０-９]年度")
 BARE = re.compile("([0-9]{1,2}|元)(?:年度?)?")
 
@@ -148,17 +149,20 @@ class Years:
             for column in columns
             if column.field in YEARLY or (column.field == "extra" and column.dated is not None)
         ]
-        dated = [(c, c.dated) for c in yearly if c.dated is not None and c.field != "extra"]
         if all(column.field == "extra" for column in yearly):
             return []
         if any(column.field == "fiscal_year" and column.told for column in columns):
             for column in yearly:
                 column.year = None
             return []
+        results = [(c.field, c.dated) for c in yearly if c.dated is not None and c.field in RESULTS]
+        fields, years = {field for field, _ in results}, {year for _, year in results}
+        for column in yearly:
+            if column.ahead and column.dated in years and (column.told or AFTER.search(plain(column.name))):
+                column.dated += 1  # 今後の取組 of a year is planned for the one after
+        dated = [(c, c.dated) for c in yearly if c.dated is not None and c.field != "extra"]
         if not dated:
             return self._from_elsewhere(columns, yearly, row)
-        results = [(column.field, year) for column, year in dated if column.field in RESULTS]
-        fields, years = {field for field, _ in results}, {year for _, year in results}
         if len(years) > 1 and len(fields) < len(results):
             return self._side_by_side(columns, years, row)
         return self._of_one_year(yearly, dated, row)
