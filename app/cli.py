@@ -1,6 +1,7 @@
 """The `shinchoku` command: serve, migrate, import, export, mirror, doctor, backup, restore, compact, keys."""
 
 import argparse
+import json
 import logging.config
 import os
 import re
@@ -375,9 +376,12 @@ def _print_report(plan: str | None, report: dict[str, Any], *, dry_run: bool) ->
     if report["mapping"]:
         print("  [mapping]")
         for column in report["mapping"]:
-            field = f'"{column["field"]}"'
-            if year := column.get("fiscal_year"):
-                field = f"{{field = {field}, fiscal_year = {year}}}"
+            told = [
+                f"{name} = {json.dumps(column[name], ensure_ascii=False)}"
+                for name in ("field", "fiscal_year", "name")
+                if column.get(name)
+            ]
+            field = f"{{{', '.join(told)}}}" if len(told) > 1 else f'"{column["field"]}"'
             print(f"  {column['column']} = {field}  # {' '.join(column['header'].split())}")
 
 

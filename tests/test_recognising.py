@@ -891,6 +891,21 @@ def test_a_column_that_is_told_by_its_words_keeps_the_year_that_they_say() -> No
     assert [(row[2], row[3]) for row in brief(under)] == [(2022, "A"), (2023, "B")]
 
 
+def test_columns_of_one_name_are_told_apart_by_the_header_above_them() -> None:
+    found = table(
+        "い計画 令和5年度実績\n番号,事業名,実績,基準値,,目標値,\n,,,年度,値,年度,値\n1,学習,8,R1,3,R7,5"
+    )
+    assert len(brief(found)) == 1
+    assert found.evaluations[0].extra == {
+        "基準値 年度": "R1",
+        "基準値 値": "3",
+        "目標値 年度": "R7",
+        "目標値 値": "5",
+    }
+    rated = table("い計画\n番号,事業名,内部評価,外部評価\n,,R5評価,R5評価\n1,学習,A,B")
+    assert (brief(rated)[0][3], rated.evaluations[0].extra) == ("A", {"外部評価 R5評価": "B"})
+
+
 BY_NUMBER: dict[str, dict[str, Any]] = {
     "1": {"field": "path"},
     "2": {"field": "title"},

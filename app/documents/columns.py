@@ -6,6 +6,7 @@ rows below may tell. A column that is no field stays under its printed name, and
 would be the same field of the same year; where it is not plain which, it is asked.
 """
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +15,17 @@ from typing import Any
 
 from app.documents.numbering import label
 from app.documents.reading import Row
-from app.documents.tables import LONGEST, MOST_LABELS, Block, Column, Entry, Mapped, Notes, one_line
+from app.documents.tables import (
+    LONGEST,
+    MOST_LABELS,
+    Block,
+    Column,
+    Entry,
+    Mapped,
+    Notes,
+    one_line,
+    places_told,
+)
 from app.documents.vocabulary import (
     DATED,
     YEARLY,
@@ -56,7 +67,8 @@ class Columns:
         head = list(rows[place.start : place.stop])
         for row in head:
             self.notes.take(row, "header")
-        width = max(row.filled()[-1] for row in head or rows[place.start : end])
+        whole = rows[place.start : end]
+        width = self._width(head or whole, max(len(row.cells) for row in whole))
         self.years.header = [cell for row in head for cell in row.cells]
         last = head[-1] if head else rows[place.start]  # where problems of columns are told
         columns = self._columns(head, last, width, spans)
@@ -69,6 +81,11 @@ class Columns:
         self.layouts.setdefault(self.notes.sheet, columns)
         return Block(head, list(rows[place.stop : end]), columns, width, years)
 
+    def _width(self, head: Iterable[Row], widest: int) -> int:
+        """To the last column with a header, or that is told by its number."""
+        told = [place for place in places_told(self.mapping) if place <= widest]
+        return max([*(row.filled()[-1] for row in head), *told])
+
     # ---- what the header says
 
     def _columns(self, head: Sequence[Row], last: Row, width: int, spans: Spans | None) -> list[Column]:
@@ -80,6 +97,7 @@ class Columns:
             texts = [text for level in reversed(levels) if (text := level.cell(place)).strip()]
             more_labels = 0 < labels < MOST_LABELS and columns[-1].field == "path"
             column = self._column(place, list(dict.fromkeys(texts)), last, near, more_labels=more_labels)
+            column.above = next((spaced(text) for text in texts[1:] if not year_alone(text)), "")
             labels += column.field == "path"
             columns.append(column)
         return columns
@@ -91,14 +109,7 @@ class Columns:
         key = next((key for key in (str(place), *map(plain, texts)) if key in self.mapping), None)
         if key is not None:
             self.used.add(key)
-            told = self.mapping[key]
-            year = told.get("fiscal_year")
-            column = Column(
-                place, name, told["field"], year, told=True, dated=year, year_told=year is not None
-            )
-            if year is None and column.field in (*YEARLY, "extra"):
-                column.dated = self._own_year(texts, near, row, place)
-            return column
+            return self._told(self.mapping[key], place, texts, row, near)
         if not texts:
             return Column(place, "", "path" if more_labels else "nothing")
         if name.startswith(OURS):
@@ -116,12 +127,21 @@ class Columns:
             return Column(place, name, "nothing", dated=year, choices=said.fields)
         return Column(place, name, said.field, dated=year)
 
-    def _own_year(self, texts: Sequence[str], near: int | None, row: Row, place: int) -> int | None:
-        """The year that the header of a column tells, whatever its other words are."""
-        found = [year_in(text) for text in texts]
-        bare = next((bare for _, bare in found if bare is not None), None)
-        year = next((year for year, _ in found if year is not None), None)
-        return self.years.of_era(bare, near, row, place) if year is None and bare is not None else year
+    def _told(
+        self, told: Mapping[str, Any], place: int, texts: Sequence[str], row: Row, near: int | None
+    ) -> Column:
+        """What the mapping says of a column, and the year that its header tells where the mapping does not."""
+        field, year, name = told["field"], told.get("fiscal_year"), told.get("name")
+        printed = texts[0] if texts else f"列{place}" if field == "extra" else ""
+        column = Column(place, name or printed, field, year, told=True, dated=year)
+        column.year_told, column.named = year is not None, name is not None
+        if year is None and field in (*YEARLY, "extra"):
+            found = [year_in(text) for text in texts]
+            bare = next((bare for _, bare in found if bare is not None), None)
+            column.dated = next((year for year, _ in found if year is not None), None)
+            if column.dated is None and bare is not None:
+                column.dated = self.years.of_era(bare, near, row, place)
+        return column
 
     # ---- what the words leave open
 
@@ -208,7 +228,8 @@ class Columns:
                 column.year = column.year if column.dated is not None else None
         first, *others = better
         for column in others:
-            if plain(column.name) == plain(first.name) and not column.told:
+            same = plain(column.name) == plain(first.name)
+            if same and column.above == first.above and not column.told:
                 column.field = "nothing"
                 self.notes.wrong(
                     "同じ見出しが 1 行に 2 回あります。どちらかを消すか、mapping で教えてください。",
@@ -218,6 +239,7 @@ class Columns:
                 )
             elif first.field == "rating":
                 column.keep()
+                column.name = f"{column.above} {column.name}" if same else column.name
                 self.notes.warn(
                     f"評価の列が複数あります。「{spaced(first.name)}」を評価とし、"
                     f"「{column.name}」は extra に残しました。"
@@ -231,16 +253,22 @@ class Columns:
                 self._ask(column, (first.field, "extra"), row)
 
     def _check_extra(self, columns: list[Column], row: Row) -> None:
-        names: set[tuple[str, int | None]] = set()
-        for column in columns:
-            if (column.name, column.year) in names:
+        for column in _alike(columns):
+            if column.above and not column.named:
+                column.name = f"{column.above} {column.name}"
+        seen: set[str] = set()
+        for column in _alike(columns):
+            if column.name in seen:
+                name = json.dumps(f"{column.name} {column.place}", ensure_ascii=False)
+                told = f'{{"{column.place}": {{"field": "extra", "name": {name}}}}}'
                 self.notes.wrong(
-                    f"「{column.name}」という列が 2 つあります。見出しを変えるか、mapping で教えてください。",
-                    f"Two columns are called {column.name}. Rename one, or tell with mapping.",
+                    f"「{column.name}」という列が 2 つあります。見出しを変えるか、mapping で名前を付けてください"
+                    f"（例: {told}）。",
+                    f"Two columns are called {column.name}. Rename one, or name it with mapping, such as {told}.",
                     row,
                     column.place,
                 )
-            names.add((column.name, column.year))
+            seen.add(column.name)
         if len(columns) > MOST_EXTRA:
             self.notes.wrong(
                 f"項目として読めない列が {len(columns)} 列あります。{MOST_EXTRA} 列以内にしてください。",
@@ -256,7 +284,22 @@ class Columns:
                 mapped = Mapped(column=column.place, header=column.name, field=column.field)
                 if column.year is not None:
                     mapped["fiscal_year"] = column.year
+                if column.named:
+                    mapped["name"] = column.name
                 self.understood.append(mapped)
+
+
+def _alike(columns: Iterable[Column]) -> list[Column]:
+    """Columns of one name that would be kept with the same evaluation."""
+    by_name: dict[str, list[Column]] = defaultdict(list)
+    for column in columns:
+        by_name[column.name].append(column)
+    found: list[Column] = []
+    for its in by_name.values():
+        years = [column.year for column in its]
+        if len(its) > 1 and (None in years or len(set(years)) < len(its)):
+            found += its
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------------

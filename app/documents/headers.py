@@ -11,7 +11,7 @@ from typing import Any
 
 from app.documents.numbering import numbers
 from app.documents.reading import Row
-from app.documents.tables import Notes
+from app.documents.tables import Notes, places_told
 from app.documents.vocabulary import KNOWN, Header, header, is_amount, plain, year_alone
 
 ENOUGH = 3  # different fields make a header: a row of data may well hold one, such as the title 計画
@@ -36,7 +36,7 @@ class Headers:
         for place in range(len(near)):
             if size := self._size(rows, place):
                 return range(place, place + size)
-        told = [int(key) for key in self.mapping if key.isdecimal()]
+        told = places_told(self.mapping)
         return self._told(near, told) if len(told) >= ENOUGH else None
 
     def _told(self, rows: Sequence[Row], told: Sequence[int]) -> range | None:

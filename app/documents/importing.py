@@ -52,6 +52,7 @@ class ColumnTold(BaseModel):
 
     field: Annotated[str, Field(max_length=20)]
     fiscal_year: FiscalYearParameter | None = None
+    name: Label | None = None  # that a column without a field of its own is kept under
 
 
 def _mapping(given: Any) -> Any:

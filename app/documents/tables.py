@@ -47,6 +47,11 @@ class Asked:
     on_repeat: str | None = None  # "skip" or "keep" rows that say 再掲 and differ
 
 
+def places_told(mapping: Mapping[str, Any]) -> list[int]:
+    """The columns that a mapping tells by their numbers."""
+    return [int(key) for key in mapping if key.isdecimal() and len(key) < 6]
+
+
 class Mapped(TypedDict):
     """What a column was understood as. The fiscal year is that of the evaluations its cells belong to."""
 
@@ -54,6 +59,7 @@ class Mapped(TypedDict):
     header: str
     field: str
     fiscal_year: NotRequired[int]
+    name: NotRequired[str]  # where the mapping that came with the document gives it one
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +118,14 @@ class Recognised:
 @dataclass(slots=True)
 class Column:
     place: int  # counted from 1
-    name: str  # as printed
+    name: str  # as printed, or as it is kept
     field: str  # also "extra", which is kept as it is, and "nothing", which is not read
     year: int | None = None  # of the evaluations that its cells belong to
     told: bool = False  # by the mapping that came with the document
     dated: int | None = None  # the year that its own header gives
     year_told: bool = False  # by the mapping, too: that of the evaluations
+    named: bool = False  # by the mapping
+    above: str = ""  # what its header says above its name
     choices: tuple[str, ...] = ()  # the fields that it may be, as long as that is open
 
     @property
