@@ -906,6 +906,25 @@ def test_columns_of_one_name_are_told_apart_by_the_header_above_them() -> None:
     assert (brief(rated)[0][3], rated.evaluations[0].extra) == ("A", {"外部評価 R5評価": "B"})
 
 
+@pytest.mark.parametrize(
+    ("first", "second"), [("一次", "二次"), ("内部", "外部"), ("1次", "2次"), ("担当課", "委員会")]
+)
+def test_who_rates_may_stand_below_a_rating(first: str, second: str) -> None:
+    text = f"い計画 R5実績\n番号,事業名,実績,評価,,方向性\n,,,{first},{second},\n1,学習,8件,B,A,継続"
+    found = table(text)
+    assert brief(found) == [("1", "学習", 2023, "B", None)]
+    assert found.evaluations[0].extra == {f"{second}評価": "A", "方向性": "継続"}
+    assert [(warning.line, warning.column) for warning in found.warnings] == [(3, 5)]
+    told = table(text, mapping={second: {"field": "rating"}})
+    assert (brief(told)[0][3], told.evaluations[0].extra) == ("A", {f"{first}評価": "B", "方向性": "継続"})
+
+
+def test_what_only_stands_below_a_rating_is_none_beside_one() -> None:
+    found = table("い計画 R5実績\n番号,事業名,実績,評価,,\n,,,コメント,内部,外部\n1,学習,8件,継続,A,B")
+    assert brief(found) == [("1", "学習", 2023, "A", None)]
+    assert found.evaluations[0].extra == {"コメント": "継続", "外部評価": "B"}
+
+
 BY_NUMBER: dict[str, dict[str, Any]] = {
     "1": {"field": "path"},
     "2": {"field": "title"},

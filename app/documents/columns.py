@@ -32,6 +32,7 @@ from app.documents.vocabulary import (
     Header,
     header,
     is_amount,
+    is_rater,
     is_value,
     plain,
     spaced,
@@ -94,9 +95,11 @@ class Columns:
         columns: list[Column] = []
         labels = 0
         for place in range(1, width + 1):
-            texts = [text for level in reversed(levels) if (text := level.cell(place)).strip()]
+            texts = list(
+                dict.fromkeys(text for level in reversed(levels) if (text := level.cell(place)).strip())
+            )
             more_labels = 0 < labels < MOST_LABELS and columns[-1].field == "path"
-            column = self._column(place, list(dict.fromkeys(texts)), last, near, more_labels=more_labels)
+            column = self._column(place, [*_rated(texts), *texts], last, near, more_labels=more_labels)
             column.above = next((spaced(text) for text in texts[1:] if not year_alone(text)), "")
             labels += column.field == "path"
             columns.append(column)
@@ -218,7 +221,7 @@ class Columns:
         """One of the columns that would be the same field of the same year."""
         better = (
             [column for column in rivals if column.told]
-            or [column for column in rivals if not ((said := header(column.name)) and said.weak)]
+            or [column for column in rivals if (said := header(column.name)) and not said.weak]
             or rivals
         )
         places = {column.place for column in better}
@@ -329,13 +332,21 @@ def _year(texts: Sequence[str]) -> tuple[int | None, int | None]:
     )
 
 
+def _rated(texts: Sequence[str]) -> list[str]:
+    """一次評価, where 一次 stands below 評価."""
+    if not any(map(is_rater, texts[:1])):
+        return []
+    forms = [spaced(texts[0]) + spaced(text) for text in texts[1:]]
+    return [form for form in forms if (said := header(form)) and said.field == "rating"][:1]
+
+
 def _said(texts: Sequence[str], year: int | None) -> Header | None:
     """What the texts of a column say together."""
     lowest, *upper = texts
     said = header(lowest)
     if year is not None and (said is None or said.field == "title"):  # 計画 below H30 is no title
         said = header(f"{year}年度{lowest}") or said
-    together = [*(lowest + text for text in upper), *upper]
+    together = [*(form for text in upper for form in (lowest + text, text + lowest)), *upper]
     return said or next((found for form in together if (found := header(form))), None)
 
 

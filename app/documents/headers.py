@@ -12,7 +12,7 @@ from typing import Any
 from app.documents.numbering import numbers
 from app.documents.reading import Row
 from app.documents.tables import Notes, places_told
-from app.documents.vocabulary import KNOWN, Header, header, is_amount, plain, year_alone
+from app.documents.vocabulary import KNOWN, Header, header, is_amount, is_rater, plain, year_alone
 
 ENOUGH = 3  # different fields make a header: a row of data may well hold one, such as the title 計画
 MOST_ROWS = 3  # of one header
@@ -120,7 +120,7 @@ class Headers:
             if (said := self._named(cell)) and said.field in LEADING
         }
         return leading.isdisjoint(own) and any(
-            self._named(row.cell(p)) or year_alone(row.cell(p)) for p in own
+            self._named(row.cell(p)) or year_alone(row.cell(p)) or is_rater(row.cell(p)) for p in own
         )
 
     def _fields(self, row: Row) -> set[tuple[str, ...]]:

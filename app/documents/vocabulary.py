@@ -70,6 +70,9 @@ OF_YEAR = re.compile("^(?:年度(?=.)|(?:当該|本|今|当|同)年度)(?:の|�
 LINKED = re.compile("^(?:の|における|分の?)")
 EARLIER = re.compile("^(?:前々?|昨|一昨)(?:年度|年|回)")
 NO_RESULT = re.compile("(指標|予算|決算|目標|数値|事業費|金額|基準|値|前期|累計).*(実績|状況)$")
+BY_WHOM = re.compile(
+    "第?[一二三1-3]次|最終|内部|外部|自己|庁内|行政|市民|委員会?|有識者|事務局|担当課|所管課|主管課"
+)
 VALUE = re.compile(".{0,10}(基準|現状|現況|目標|当初|策定時の?)(値|数値)")
 RATED = re.compile(".{1,10}評価(結果|区分)?$")
 AMOUNT = re.compile(
@@ -139,6 +142,11 @@ def year_in(cell: str) -> tuple[int | None, int | None]:
     """The one year that a header cell tells, with or without its era, whatever its other words are."""
     year, bare, _ = _take_year(plain(cell[:LONGEST]))
     return (None, None) if year == _SEVERAL else (year, bare)
+
+
+def is_rater(cell: str) -> bool:
+    """Who rates, or at which turn, as it stands below 評価."""
+    return BY_WHOM.fullmatch(plain(cell[:LONGEST])) is not None
 
 
 def is_value(cell: str) -> bool:
