@@ -925,6 +925,14 @@ def test_what_only_stands_below_a_rating_is_none_beside_one() -> None:
     assert found.evaluations[0].extra == {"コメント": "継続", "外部評価": "B"}
 
 
+@pytest.mark.parametrize("rating", ["評価", "評価（A～C）", "判定"])
+@pytest.mark.parametrize(("rate", "cell"), [("達成度", "80%"), ("達成度(%)", "80"), ("進捗状況", "○")])
+def test_a_column_called_rating_is_one_before_a_rate(rating: str, rate: str, cell: str) -> None:
+    found = table(f"う計画 令和5年度実績\n番号,事業名,実績,{rate},{rating}\n1,読書,8,{cell},B")
+    assert (brief(found)[0][3], found.evaluations[0].extra) == ("B", {rate: cell})
+    assert [(warning.line, warning.column) for warning in found.warnings] == [(2, 4)]
+
+
 BY_NUMBER: dict[str, dict[str, Any]] = {
     "1": {"field": "path"},
     "2": {"field": "title"},

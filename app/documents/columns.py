@@ -28,6 +28,7 @@ from app.documents.tables import (
 )
 from app.documents.vocabulary import (
     DATED,
+    MARK,
     YEARLY,
     Header,
     header,
@@ -196,7 +197,7 @@ class Columns:
             sentences = [cell for cell in cells if len(cell) > LONGEST["rating"]]
             if 2 * len(departments) > len(marks):
                 self._ask(column, ("department", "rating"), block.header[-1])
-            elif 2 * len(sentences) > len(cells) and not plain(column.name).endswith(SURE_RATINGS):
+            elif 2 * len(sentences) > len(cells) and not _surely_rates(column):
                 self._ask(column, ("implementation", "rating"), block.header[-1])
 
     # ---- whether the columns go together
@@ -229,6 +230,8 @@ class Columns:
             if column.place not in places:
                 column.keep()
                 column.year = column.year if column.dated is not None else None
+        if better[0].field == "rating":  # 達成度 may be a rate, 評価 is none
+            better.sort(key=_surely_rates, reverse=True)
         first, *others = better
         for column in others:
             same = plain(column.name) == plain(first.name)
@@ -290,6 +293,10 @@ class Columns:
                 if column.named:
                     mapped["name"] = column.name
                 self.understood.append(mapped)
+
+
+def _surely_rates(column: Column) -> bool:
+    return MARK.sub("", plain(column.name)).endswith(SURE_RATINGS)
 
 
 def _alike(columns: Iterable[Column]) -> list[Column]:
