@@ -388,9 +388,7 @@ def test_a_year_without_its_era_is_asked_for_where_nothing_tells_it() -> None:
         .replace("H30計画内容", "計画内容")
     )
     found = recognised(text)
-    assert (
-        found.problems[0].en == "A year 29 has no era. Write H29 or R29 into the header, or tell fiscal_year."
-    )
+    assert found.problems[0].en == "A year 29 has no era. Write H29, or tell fiscal_year."
     assert recognise(read(text.encode()), Asked(fiscal_year=2017)).evaluations == [
         replace(evaluation) for evaluation in recognised(TEXT).evaluations
     ]
@@ -931,6 +929,42 @@ def test_a_column_called_rating_is_one_before_a_rate(rating: str, rate: str, cel
     found = table(f"う計画 令和5年度実績\n番号,事業名,実績,{rate},{rating}\n1,読書,8,{cell},B")
     assert (brief(found)[0][3], found.evaluations[0].extra) == ("B", {rate: cell})
     assert [(warning.line, warning.column) for warning in found.warnings] == [(2, 4)]
+
+
+@pytest.mark.parametrize(
+    ("header", "offered"), [("5年度実績", "R5 or H5"), ("29年度実績", "H29"), ("35年度実績", "H35")]
+)
+def test_of_the_eras_only_those_are_offered_that_may_be_meant(header: str, offered: str) -> None:
+    problem = only_problem(table(f"い計画\n番号,事業名,{header}\n1,学習,8件"))
+    assert f"Write {offered}, or" in problem.en
+
+
+def book(*sheets: tuple[str, str], **asked: Any) -> Recognised:
+    rows = [
+        [Row(line, cells.split(",")) for line, cells in enumerate(text.split("\n"), 1)] for _, text in sheets
+    ]
+    named = [Sheet(None, its, name) for (name, _), its in zip(sheets, rows, strict=True)]
+    return recognise(named, Asked(**asked))
+
+
+def test_a_year_without_its_era_is_read_in_that_of_its_own_sheet() -> None:
+    header = "番号,事業名,年度,評価"
+    found = book(
+        ("子ども", f"い計画\n平成30年度実績\n{header}\n1,学習,30,A"),
+        ("大人", f"い計画\n令和5年度実績\n{header}\n2,講座,5,B"),
+    )
+    assert [row[2] for row in brief(found)] == [2018, 2023]
+
+
+def test_each_sheet_is_asked_for_its_year() -> None:
+    found = book(
+        ("一", "い計画\n番号,事業名,29年度実績\n1,学習,8"),
+        ("二", "い計画\n番号,事業名,実績,評価\n2,講座,8,A"),
+    )
+    assert [(problem.sheet, "fiscal_year" in problem.en) for problem in found.problems] == [
+        ("一", True),
+        ("二", True),
+    ]
 
 
 BY_NUMBER: dict[str, dict[str, Any]] = {

@@ -71,9 +71,9 @@ class Columns:
             self.notes.take(row, "header")
         whole = rows[place.start : end]
         width = self._width(head or whole, max(len(row.cells) for row in whole))
-        self.years.header = [cell for row in head for cell in row.cells]
         last = head[-1] if head else rows[place.start]  # where problems of columns are told
-        columns = self._columns(head, last, width, spans)
+        near = self.years.near(cell for row in head or [last] for cell in row.cells)
+        columns = self._columns(head, last, width, spans, near)
         self.years.settle(columns, rows[place.stop : end], last)
         _look_below(columns, rows[place.stop : place.stop + LOOKED_AT])
         self._decide(columns, last)
@@ -81,7 +81,7 @@ class Columns:
         self._check(columns, last)
         self._remember(columns)
         self.layouts.setdefault(self.notes.sheet, columns)
-        return Block(head, list(rows[place.stop : end]), columns, width, years)
+        return Block(head, list(rows[place.stop : end]), columns, width, years, near)
 
     def _width(self, head: Iterable[Row], widest: int) -> int:
         """To the last column with a header, or that is told by its number."""
@@ -90,9 +90,10 @@ class Columns:
 
     # ---- what the header says
 
-    def _columns(self, head: Sequence[Row], last: Row, width: int, spans: Spans | None) -> list[Column]:
+    def _columns(
+        self, head: Sequence[Row], last: Row, width: int, spans: Spans | None, near: int | None
+    ) -> list[Column]:
         levels = [*(_spread(row, below, spans) for row, below in pairwise(head)), *head[-1:]]
-        near = self.years.near(last)
         columns: list[Column] = []
         labels = 0
         for place in range(1, width + 1):

@@ -147,6 +147,7 @@ class Block:
     columns: list[Column]
     width: int
     years: list[int]  # that its columns report on; none where a column tells the year of each row
+    near: int | None  # a year that is told in or above it, in whose era one without its own is read
 
     def of(self, *fields: str) -> list[Column]:
         return [column for column in self.columns if column.field in fields]

@@ -9,6 +9,7 @@ A year without its era (29) is the one near those that are told with theirs.
 
 import re
 from collections.abc import Iterable, Sequence
+from datetime import date
 
 from pydantic_core import PydanticCustomError
 
@@ -18,6 +19,7 @@ from app.documents.tables import Column, Entry, Notes
 from app.documents.vocabulary import LONGEST, YEARLY, header, is_value, plain, year_alone, year_in, years_of
 
 RESULTS = ("implementation", "rating", "rationale")
+HEISEI_ON = [era for era in fiscal_years.ERAS if era.begins >= 1989]
 NEAR = 5  # years: a table does not reach further from the year that it is about
 AFTER = re.compile("今後|[次翌来]年度")
 BROKEN = re.compile("[元0-9０-９]年度")
@@ -31,8 +33,7 @@ class Years:
         self.asked = asked
         self.notes = notes
         self.above: int | None = None  # that the lines above the tables of this sheet tell
-        self.header: list[str] = []  # the cells of the last header
-        self.without_era: int | None = None  # the line of the last header that was asked for an era
+        self.without_era: Row | None = None  # the last row that was asked for an era
 
     # ---- the lines above a table
 
@@ -63,27 +64,23 @@ class Years:
 
     # ---- years without their era
 
-    def near(self, row: Row) -> int | None:
-        """The year that the document speaks of where this row stands."""
-        return self.above or next(
-            (
-                said.year
-                for cell in (*row.cells, *self.header)
-                if (said := header(cell) or year_alone(cell)) and said.year
-            ),
-            None,
-        )
+    def near(self, cells: Iterable[str]) -> int | None:
+        """The year that the document speaks of above these cells or in them."""
+        return self.above or _told(cells)
 
     def of_era(self, bare: int, near: int | None, row: Row, column: int) -> int | None:
         """In a table of H29, 30 is H30."""
         if (year := _of_era(bare, near)) is not None:
             return year
-        self.without_era = row.line
-        heisei, reiwa = fiscal_years.label(1988 + bare), f"令和{bare}年度"
+        self.without_era = row
+        # No plan reaches further than ten years.
+        eras = [era for era in HEISEI_ON if era.begins + bare - 1 <= date.today().year + 10] or HEISEI_ON[-1:]
+        names = [f"{era.name}{bare}年度" for era in eras]
+        short = [f"{era.letter}{bare}" for era in eras]
         self.notes.wrong(
-            f"「{bare}」には元号がありません（{heisei} か {reiwa} か、分かりません）。"
-            f"H{bare} か R{bare} のように見出しに書くか、fiscal_year で年度を指定してください。",
-            f"A year {bare} has no era. Write H{bare} or R{bare} into the header, or tell fiscal_year.",
+            f"「{bare}」には元号がありません（{' か '.join(names)} でしょうか）。"
+            f"{' か '.join(short)} のように書くか、fiscal_year で年度を指定してください。",
+            f"A year {bare} has no era. Write {' or '.join(short)}, or tell fiscal_year.",
             row,
             column,
         )
@@ -170,7 +167,7 @@ class Years:
     def _from_elsewhere(self, columns: list[Column], yearly: list[Column], row: Row) -> list[int]:
         if any(column.field == "fiscal_year" for column in columns):
             return []
-        if self.above is None and self.without_era != row.line:
+        if self.above is None and self.without_era is not row:
             self.notes.wrong(
                 "どの年度の評価か分かりません。見出しに H29実施内容 のように書くか、fiscal_year で指定してください。",
                 "Nothing tells the fiscal year. Write it into the header, as in H29実施内容, or tell fiscal_year.",
@@ -263,8 +260,16 @@ class Years:
         if bare is None:
             self._unreadable(entry.row, column)
             return []
-        year = self.of_era(bare, self.near(entry.row), entry.row, column)
+        near = entry.block.near or next(
+            (year for cell in entry.row.cells if (year := year_in(cell)[0])), None
+        )
+        year = self.of_era(bare, near, entry.row, column)
         return [] if year is None else [year]
+
+
+def _told(cells: Iterable[str]) -> int | None:
+    found = (header(cell) or year_alone(cell) for cell in cells)
+    return next((said.year for said in found if said and said.year), None)
 
 
 def _of_era(bare: int, near: int | None) -> int | None:
