@@ -967,6 +967,33 @@ def test_each_sheet_is_asked_for_its_year() -> None:
     ]
 
 
+def test_what_is_said_of_several_sheets_is_told_with_them_in_their_order() -> None:
+    top, header = "い計画\n令和5年度実績", "番号,事業名,実績,評価"
+    found = book(
+        ("二", f"{top}\n{header}\n1,学習,8,A\n2,食堂,,"),
+        ("一", f"{top}\n{header}\n1,講座,9,B\n2,食堂,7,A"),
+        sheets=("二", "一"),
+    )
+    assert [(problem.sheet, problem.line) for problem in found.problems] == [("一", 4)]
+    assert "sheet 二, line 4" in found.problems[0].en
+    assert "シート「二」の 4 行目" in found.problems[0].ja
+    found = book(("二", f"{top}\n{header}\n,学習,8,A"), ("一", f"{top}\n{header}\n,講座,9,B\n2,,9,B"))
+    assert [problem.sheet for problem in found.problems] == ["二", "一"]
+
+
+def test_a_line_break_in_a_header_is_layout() -> None:
+    rows = [["番号", "事業名", "R5\n実績", "R5\n評価", "所管の\n長"], ["1", "学習", "8", "A", "x"]]
+    found = recognise(Sheet(None, [Row(line, cells) for line, cells in enumerate(rows, 1)]))
+    assert [mapped["header"] for mapped in found.mapping] == [
+        "番号",
+        "事業名",
+        "R5実績",
+        "R5評価",
+        "所管の長",
+    ]
+    assert found.evaluations[0].extra == {"所管の長": "x"}
+
+
 BY_NUMBER: dict[str, dict[str, Any]] = {
     "1": {"field": "path"},
     "2": {"field": "title"},

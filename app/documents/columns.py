@@ -110,24 +110,24 @@ class Columns:
     def _column(
         self, place: int, texts: list[str], row: Row, near: int | None, *, more_labels: bool
     ) -> Column:
-        name = texts[0] if texts else ""
+        name = spaced(texts[0]) if texts else ""
         key = next((key for key in (str(place), *map(plain, texts)) if key in self.mapping), None)
         if key is not None:
             self.used.add(key)
             return self._told(self.mapping[key], place, texts, row, near)
         if not texts:
             return Column(place, "", "path" if more_labels else "nothing")
-        if name.startswith(OURS):
-            return Column(place, name.removeprefix(OURS), "extra")
+        if texts[0].startswith(OURS):
+            return Column(place, texts[0].removeprefix(OURS), "extra")
         year, bare = _year(texts)
         said = _said(texts, year)
         if year is None and bare is not None:
             year = self.years.of_era(bare, near, row, place)
         if said and said.field == "fiscal_year" and (values := list(filter(is_value, texts))):
-            return Column(place, f"{spaced(values[0])} {spaced(name)}", "extra")
+            return Column(place, f"{spaced(values[0])} {name}", "extra")
         if said is None:
             own = next(filter(None, (year_in(text)[0] for text in texts)), None)
-            return Column(place, spaced(name), "extra", dated=year or own)
+            return Column(place, name, "extra", dated=year or own)
         if said.field is None:
             return Column(place, name, "nothing", dated=year, choices=said.fields)
         return Column(place, name, said.field, dated=year)
@@ -137,7 +137,7 @@ class Columns:
     ) -> Column:
         """What the mapping says of a column, and the year that its header tells where the mapping does not."""
         field, year, name = told["field"], told.get("fiscal_year"), told.get("name")
-        printed = texts[0] if texts else f"列{place}" if field == "extra" else ""
+        printed = spaced(texts[0]) if texts else f"列{place}" if field == "extra" else ""
         column = Column(place, name or printed, field, year, told=True, dated=year)
         column.year_told, column.named = year is not None, name is not None
         if year is None and field in (*YEARLY, "extra"):
@@ -177,7 +177,7 @@ class Columns:
 
     def _ask(self, column: Column, fields: Sequence[str], row: Row) -> None:
         column.field = "nothing"
-        name = spaced(column.name) or str(column.place)
+        name = column.name or str(column.place)
         choice = " / ".join(fields)
         example = f'{{"{column.place}": "{fields[0]}"}}'
         self.notes.wrong(
@@ -248,10 +248,10 @@ class Columns:
                 column.keep()
                 column.name = f"{column.above} {column.name}" if same else column.name
                 self.notes.warn(
-                    f"評価の列が複数あります。「{spaced(first.name)}」を評価とし、"
+                    f"評価の列が複数あります。「{first.name}」を評価とし、"
                     f"「{column.name}」は extra に残しました。"
                     "逆であれば mapping で教えてください。",
-                    f"There are several ratings. {spaced(first.name)} was taken, {column.name} is kept in extra. "
+                    f"There are several ratings. {first.name} was taken, {column.name} is kept in extra. "
                     "If it should be the other, tell so with mapping.",
                     row,
                     column.place,

@@ -69,6 +69,7 @@ class _Document:
         """Read the sheets, and return those with a table."""
         entries: list[Entry] = []
         read: list[Sheet] = []
+        self.notes.sheets = [sheet.name for sheet in sheets]
         for sheet in sheets:
             if self.asked.sheets and sheet.name not in self.asked.sheets:
                 continue

@@ -13,7 +13,7 @@ from typing import Any, NotRequired, TypedDict
 
 from app.documents.numbering import Label
 from app.documents.reading import Problem, Row
-from app.documents.vocabulary import YEARLY, spaced
+from app.documents.vocabulary import YEARLY
 from app.kit.text import MANY_LINES, excerpt, fold
 
 LONGEST = {
@@ -135,7 +135,7 @@ class Column:
 
     def keep(self) -> None:
         """It has no field of its own and stays under its printed name."""
-        self.field, self.name = "extra", spaced(self.name)
+        self.field = "extra"
 
 
 @dataclass
@@ -199,6 +199,7 @@ class Notes:
 
     def __init__(self) -> None:
         self.sheet: str | None = None  # the one that is being read, where there are several
+        self.sheets: list[str | None] = []  # all of them, in the order of the file
         self.taken: dict[str | None, dict[int, tuple[str, str | None]]] = defaultdict(dict)
         self._problems: list[Problem] = []
         self._warnings: list[Problem] = []
@@ -237,7 +238,7 @@ class Notes:
 
     @property
     def problems(self) -> list[Problem]:
-        problems = sorted(self._problems, key=_place)
+        problems = sorted(self._problems, key=self._place)
         if self._untold:
             ja = f"問題がほかに {self._untold:,} か所あります。上の問題を直して、もう一度お試しください。"
             en = f"There are {self._untold:,} more problems. Correct those above and try again."
@@ -246,11 +247,17 @@ class Notes:
 
     @property
     def warnings(self) -> list[Problem]:
-        return sorted(self._warnings, key=_place)[:MOST_PROBLEMS]
+        return sorted(self._warnings, key=self._place)[:MOST_PROBLEMS]
 
+    def _place(self, problem: Problem) -> tuple[int, int, int]:
+        sheet = self.sheets.index(problem.sheet) if problem.sheet in self.sheets else -1
+        return sheet, problem.line or 0, problem.column or 0
 
-def _place(problem: Problem) -> tuple[str, int, int]:
-    return problem.sheet or "", problem.line or 0, problem.column or 0
+    def where(self, sheet: str | None, line: int) -> tuple[str, str]:
+        """A line as it is told of another one, in both languages."""
+        if sheet == self.sheet:
+            return f"{line} 行目", f"line {line}"
+        return f"シート「{sheet}」の {line} 行目", f"sheet {sheet}, line {line}"
 
 
 # ---------------------------------------------------------------------------------------------------------
