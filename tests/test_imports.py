@@ -328,6 +328,24 @@ def test_the_same_measure_on_two_sheets_is_asked_about(admin: httpx.Client):
     assert "原本" in errors(post(admin, out.getvalue(), "book.xlsx", plan="new", sheet="なし"))[0]["detail"]
 
 
+def test_the_mapping_of_sheets_for_several_years_can_be_sent_back(admin: httpx.Client):
+    book = openpyxl.Workbook()
+    for year, sheet in (("R4", book.active), ("R5", book.create_sheet())):
+        sheet.title = year
+        for row in ([TITLE], ["番号", "事業名", "実績", "評価"], ["1-1", "学習支援", year, "A"]):
+            sheet.append(row)
+    out = io.BytesIO()
+    book.save(out)
+    done = report(post(admin, out.getvalue(), "book.xlsx", **NEW))
+    assert [(row["fiscal_year"], row["implementation"]) for row in rows(admin)] == [
+        (2022, "R4"),
+        (2023, "R5"),
+    ]
+    mapping = json.dumps(done["mapping"])
+    again = report(post(admin, out.getvalue(), "book.xlsx", mapping=mapping, plan="new"))
+    assert (again["mapping"], again["revision"]) == (done["mapping"], done["revision"])
+
+
 # ---------------------------------------------------------------------------------------------------------
 # The table as printed
 

@@ -956,6 +956,19 @@ def test_a_year_without_its_era_is_read_in_that_of_its_own_sheet() -> None:
     assert [row[2] for row in brief(found)] == [2018, 2023]
 
 
+def test_the_name_of_a_sheet_tells_its_year_where_nothing_else_does() -> None:
+    head = "番号,事業名,実績,評価"
+    found = book(
+        ("R3", f"い計画\n{head}\n1,学習,8,A"),
+        ("令和4年度実績", f"い計画\n{head}\n1,学習,9,B"),
+        ("R5", "い計画\n番号,事業名,R6実績,評価\n1,学習,9,C"),
+        ("R7", f"い計画\n令和8年度実績\n{head}\n1,学習,9,D"),
+    )
+    assert [(row[2], row[3]) for row in brief(found)] == [(2021, "A"), (2022, "B"), (2024, "C"), (2026, "D")]
+    alone = book(("R3", f"い計画\n{head}\n1,学習,8,A"), ("別紙", "い計画"))
+    assert "fiscal_year" in only_problem(alone).en
+
+
 def test_each_sheet_is_asked_for_its_year() -> None:
     found = book(
         ("一", "い計画\n番号,事業名,29年度実績\n1,学習,8"),

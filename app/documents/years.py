@@ -2,8 +2,8 @@
 
 Headers tell a year (H29実施内容), or the cell above them does; a column without one has that of the next on its left,
 if each year has one of its kind, and is asked about otherwise. The plan for the next year belongs to the year before.
-Where no header tells a year, a column may tell that of each row, or the lines above the table tell it for all, or
-whoever sends the document; where they differ, it is asked. The year of 基準値 is none of these.
+Where no header tells a year, a column may tell that of each row, or the lines above the table tell it for all, or the
+name of its sheet, or whoever sends the document; where they differ, it is asked. The year of 基準値 is none of these.
 A year without its era (29) is the one near those that are told with theirs.
 """
 
@@ -32,7 +32,7 @@ class Years:
     def __init__(self, asked: int | None, notes: Notes) -> None:
         self.asked = asked
         self.notes = notes
-        self.above: int | None = None  # that the lines above the tables of this sheet tell
+        self.above: int | None = None  # that the lines above the tables of this sheet tell, or its name
         self.without_era: Row | None = None  # the last row that was asked for an era
 
     # ---- the lines above a table
@@ -42,17 +42,22 @@ class Years:
         told = [years_of(line) for line in lines]
         reported = {year for years, _, _ in told for year in years}
         chosen = reported or {year for _, years, _ in told for year in years}
-        self.above = min(chosen) if len(chosen) == 1 else None
+        self.above = min(chosen) if len(chosen) == 1 else self._of_sheet()
         broken = next((row for row in rows if any(map(BROKEN.search, row.cells))), None)
         if self.asked is not None:
             if self.above not in (None, self.asked):
                 self.notes.warn(
-                    f"表の上の行は {self.above} 年度ですが、指定された {self.asked} 年度として読みました。",
-                    f"The lines above the table say {self.above}; it was read as {self.asked}, as told.",
+                    f"この表は {self.above} 年度のものですが、指定された {self.asked} 年度として読みました。",
+                    f"The table is of {self.above}; it was read as {self.asked}, as told.",
                 )
             self.above = self.asked
-        elif broken and not any(every for _, _, every in told):
+        elif self.above is None and broken and not any(every for _, _, every in told):
             self._unreadable(broken, broken.filled()[0])
+
+    def _of_sheet(self) -> int | None:
+        """That the sheet is named by, where others are named by other years."""
+        years = {name: year_in(name or "")[0] for name in self.notes.sheets}
+        return years.get(self.notes.sheet) if len(set(filter(None, years.values()))) > 1 else None
 
     def _unreadable(self, row: Row, column: int) -> None:
         self.notes.wrong(
@@ -119,10 +124,10 @@ class Years:
             )
         else:
             self.notes.wrong(
-                f"表の上の行は {year} 年度ですが、列「{column.name}」には「{other}」があります。"
+                f"この表は {year} 年度のものですが、列「{column.name}」には「{other}」があります。"
                 f'評価の年度であれば mapping で {{"{column.place}": "fiscal_year"}}、'
                 f'基準値や開始の年度などであれば {{"{column.place}": "extra"}} と教えてください。',
-                f"The lines above the table say {year}, column {column.name} has {other}. Tell with mapping "
+                f"The table is of {year}, its column {column.name} has {other}. Tell with mapping "
                 f'{{"{column.place}": "fiscal_year"}} if that is the year reported on, or '
                 f'{{"{column.place}": "extra"}} if it is another, such as the one in which it began.',
                 row,
