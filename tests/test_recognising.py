@@ -1031,6 +1031,24 @@ def test_a_table_needs_no_header_where_columns_are_told_by_number(first: str) ->
     assert [(warning.line, "no header" in warning.en) for warning in found.warnings] == [(2, True)]
 
 
+def test_a_header_that_is_repeated_word_for_word_is_one() -> None:
+    found = table(
+        "架空計画\nい,ろ,は,に\n1,学習,8件,A\nい,ろ,は,に\n2,食堂,3,B",
+        mapping={**BY_NUMBER, "1": {"field": "extra"}},
+        numbering="order",
+    )
+    assert [row[1] for row in brief(found)] == ["学習", "食堂"]
+
+
+def test_years_may_stand_beside_words_that_are_not_known() -> None:
+    found = table("い計画\n番号,事業名,対象者,令和4年度,,令和5年度,\n,,,評価,額,評価,額\n1,学習,子,A,2,B,3")
+    assert [(row[2], row[3]) for row in brief(found)] == [(2022, "A"), (2023, "B")]
+    assert [each.extra for each in found.evaluations] == [
+        {"対象者": "子", "額": "2"},
+        {"対象者": "子", "額": "3"},
+    ]
+
+
 @pytest.mark.parametrize(
     ("printed", "code"),
     [

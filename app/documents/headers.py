@@ -66,9 +66,12 @@ class Headers:
     def places(self, rows: Sequence[Row], first: range) -> list[range]:
         """The rows of each header, from the first one on."""
         found = [first]
+        header = [row.cells for row in rows[first.start : first.stop]]
         place = first.stop
         while place < len(rows):
             size = self._size(rows, place) if self._may_be_one(rows, place) else 0
+            if [row.cells for row in rows[place : place + len(first)]] == header:
+                size = len(first) or size  # it is repeated word for word
             if size:
                 found.append(range(place, place + size))
             place += size or 1
@@ -106,7 +109,8 @@ class Headers:
         if filled == [1] or not (own or years) or not _all_short(lower):
             return False
         below = self._fields(lower)
-        return len(own | below) >= ENOUGH and not below <= own and self._all_known(upper)
+        sure = self._all_known(upper) or (("title",) in own and any(map(year_alone, upper.cells)))
+        return len(own | below) >= ENOUGH and not below <= own and sure
 
     def _goes_on(self, above: Sequence[Row], row: Row) -> bool:
         """Whether the row belongs to the header above: nothing leads to it, and it tells what that leaves open."""
