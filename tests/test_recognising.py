@@ -1049,6 +1049,13 @@ def test_years_may_stand_beside_words_that_are_not_known() -> None:
     ]
 
 
+def test_columns_of_a_list_of_measures_are_not_left_out_without_a_word() -> None:
+    found = table("い計画\n番号,事業名,担当課,予算額\n1,学習,課,100")
+    assert [measure.title for measure in found.measures] == ["学習"]
+    [warning] = found.warnings
+    assert (warning.line, "担当課, 予算額" in warning.en) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("printed", "code"),
     [

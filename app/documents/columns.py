@@ -41,6 +41,7 @@ from app.documents.vocabulary import (
     year_in,
 )
 from app.documents.years import RESULTS, Years
+from app.kit.text import excerpt
 
 LOOKED_AT = 30  # rows below a header
 MOST_EXTRA = 50
@@ -80,6 +81,7 @@ class Columns:
         years = self.years.of_columns(columns, last)
         self._check(columns, last)
         self._remember(columns)
+        self._tell_left(columns, last)
         self.layouts.setdefault(self.notes.sheet, columns)
         return Block(head, list(rows[place.stop : end]), columns, width, years, near)
 
@@ -280,6 +282,17 @@ class Columns:
             self.notes.wrong(
                 f"項目として読めない列が {len(columns)} 列あります。{MOST_EXTRA} 列以内にしてください。",
                 f"{len(columns)} columns have no field of their own; there may be {MOST_EXTRA}.",
+                row,
+            )
+
+    def _tell_left(self, columns: list[Column], row: Row) -> None:
+        """Where nothing makes an evaluation, there is none to keep other columns with."""
+        fields = {column.field for column in columns if column.name}
+        left = [column.name for column in columns if column.field in ("department", "extra")]
+        if left and fields.isdisjoint((*YEARLY, "nothing")) and self.notes.sheet not in self.layouts:
+            self.notes.warn(
+                f"実施内容や評価の列がないので、施策だけを読み、{excerpt('、'.join(left), 200)} は残しませんでした。",
+                f"No column says what was done: only measures were read, and {excerpt(', '.join(left), 200)} not kept.",
                 row,
             )
 
