@@ -828,6 +828,18 @@ def test_work_of_the_year_after_one_with_results_may_be_a_plan() -> None:
     ]
 
 
+def test_work_beside_what_was_done_in_the_same_year_is_kept() -> None:
+    found = table("い計画\n番号,事業名,R5取組内容,R5実績,評価\n1,学習,広報,8,A")
+    assert len(brief(found)) == 1
+    assert (found.evaluations[0].implementation, found.evaluations[0].extra) == ("8", {"R5取組内容": "広報"})
+
+
+def test_work_may_stand_under_its_year() -> None:
+    found = table("い計画\n番号,事業名,令和4年度,,令和5年度,\n,,取組内容,評価,取組内容,評価\n1,学習,8,A,9,B")
+    assert [(row[2], row[3]) for row in brief(found)] == [(2022, "A"), (2023, "B")]
+    assert [each.implementation for each in found.evaluations] == ["8", "9"]
+
+
 def test_work_under_a_year_is_a_title_beside_what_was_done() -> None:
     found = table("い計画\n番号,令和5年度,,\n,取組,実績,評価\n1,学習,8,B")
     assert brief(found) == [("1", "学習", 2023, "B", None)]
@@ -846,6 +858,12 @@ def test_an_undated_result_beside_dated_ones_is_asked_about() -> None:
     assert [problem.column for problem in table(text, mapping={"実績": {"field": "rationale"}}).problems] == [
         5
     ]
+
+
+def test_undated_remarks_beside_several_years_are_kept_with_each() -> None:
+    found = table("い計画\n番号,事業名,R4評価,R5評価,備考\n1,学習,A,B,継続")
+    assert len(brief(found)) == 2
+    assert [each.extra for each in found.evaluations] == [{"備考": "継続"}, {"備考": "継続"}]
 
 
 def test_an_undated_result_of_each_year_belongs_to_the_year_on_its_left() -> None:
@@ -887,6 +905,12 @@ def test_a_column_that_is_told_by_its_words_keeps_the_year_that_they_say() -> No
         mapping={"できばえ": {"field": "rating"}},
     )
     assert [(row[2], row[3]) for row in brief(under)] == [(2022, "A"), (2023, "B")]
+
+
+def test_a_column_that_is_called_by_a_year_alone_is_told_with_what_stands_above() -> None:
+    found = table("い計画 令和5年度実績\n番号,事業名,年度別計画,,実績,評価\n,,R4,R5,,\n1,学習,開始,継続,3,A")
+    assert brief(found) == [("1", "学習", 2023, "A", None)]
+    assert found.evaluations[0].extra == {"年度別計画 R4": "開始", "年度別計画 R5": "継続"}
 
 
 def test_columns_of_one_name_are_told_apart_by_the_header_above_them() -> None:
@@ -1110,6 +1134,7 @@ def test_a_row_under_a_header_of_two_rows_is_data_where_something_leads_to_it() 
         "令和2年度改定　い計画",
         "い計画 令和6年度作成",
         "令和6年度第1回い町推進委員会資料",
+        "い計画（令和3～7年度）",
     ],
 )
 def test_a_year_that_is_not_reported_on_is_not_taken_for_it(title: str) -> None:

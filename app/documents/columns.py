@@ -166,13 +166,15 @@ class Columns:
     def _decide_dated(self, column: Column, columns: list[Column], row: Row) -> None:
         """R5取組 is what was done in that year, unless that is the year after one that has results."""
         others = [other for other in columns if other is not column]
-        results = [other for other in others if other.field in RESULTS or (other.choices == DATED)]
-        dated = {other.dated for other in results}
-        if not any(other.field == "title" for other in others) and any(
+        results = {other.dated for other in others if other.field in RESULTS or other.choices == DATED}
+        done = any(
             other.field == "implementation" and other.dated in (None, column.dated) for other in others
-        ):
+        )
+        if done and any(other.field == "title" for other in others):
+            column.keep()
+        elif done:
             column.field = "title"
-        elif column.dated is not None and column.dated not in dated and column.dated - 1 in dated:
+        elif column.dated is not None and column.dated not in results and column.dated - 1 in results:
             self._ask(column, ("implementation", "next_plan"), row)
         else:
             column.field = "implementation"
@@ -262,8 +264,8 @@ class Columns:
                 self._ask(column, (first.field, "extra"), row)
 
     def _check_extra(self, columns: list[Column], row: Row) -> None:
-        for column in _alike(columns):
-            if column.above and not column.named:
+        for column in [*_alike(columns), *(column for column in columns if year_alone(column.name))]:
+            if column.above and not column.named and not column.name.startswith(column.above):
                 column.name = f"{column.above} {column.name}"
         seen: set[str] = set()
         for column in _alike(columns):
@@ -365,7 +367,7 @@ def _said(texts: Sequence[str], year: int | None) -> Header | None:
     """What the texts of a column say together."""
     lowest, *upper = texts
     said = header(lowest)
-    if year is not None and (said is None or said.field == "title"):  # 計画 below H30 is no title
+    if year is not None and (said is None or said.field in ("title", None)):  # 計画 below H30 is no title
         said = header(f"{year}年度{lowest}") or said
     together = [*(form for text in upper for form in (lowest + text, text + lowest)), *upper]
     return said or next((found for form in together if (found := header(form))), None)

@@ -22,7 +22,7 @@ RESULTS = ("implementation", "rating", "rationale")
 HEISEI_ON = [era for era in fiscal_years.ERAS if era.begins >= 1989]
 NEAR = 5  # years: a table does not reach further from the year that it is about
 AFTER = re.compile("今後|[次翌来]年度")
-BROKEN = re.compile("[元0-9０-９]年度")
+BROKEN = re.compile("(?<![0-9０-９~〜～－–らー-])[元0-9０-９]{1,2}年度")  # not the end of a term
 BARE = re.compile("([0-9]{1,2}|元)(?:年度?)?")
 
 
@@ -227,10 +227,15 @@ class Years:
                 column.year = current
         for column in columns:
             if (
-                column.dated is None
-                and column.field in YEARLY
-                and not self._is_sure(column, columns, results)
+                column.dated is not None
+                or column.field not in YEARLY
+                or self._is_sure(column, columns, results)
             ):
+                continue
+            if not column.told and (said := header(column.name)) and said.weak:  # 備考
+                column.keep()
+                column.year = None
+            else:
                 self._ask_year(column, max(results), row)
         return sorted(
             {column.year for column in columns if column.field in YEARLY and column.year is not None}
