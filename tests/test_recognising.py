@@ -938,6 +938,8 @@ def test_who_rates_may_stand_below_a_rating(first: str, second: str) -> None:
     assert found.evaluations[0].extra == {f"{second}評価": "A", "方向性": "継続"}
     assert [(warning.line, warning.column) for warning in found.warnings] == [(3, 5)]
     told = table(text, mapping={second: {"field": "rating"}})
+    dated = table(f"い計画\n番号,事業名,R4評価,\n,,{first},{second}\n1,学習,B,A")
+    assert [mapped["header"] for mapped in dated.mapping[2:]] == [f"R4{first}評価", f"R4{second}評価"]
     assert (brief(told)[0][3], told.evaluations[0].extra) == ("A", {f"{first}評価": "B", "方向性": "継続"})
 
 
@@ -1049,8 +1051,9 @@ def test_a_header_of_any_words_is_known_where_columns_are_told_by_number(header:
 
 
 @pytest.mark.parametrize("first", ["1,学習,8件,A", "1,学習,,A", "1,学習,8件,"])
-def test_a_table_needs_no_header_where_columns_are_told_by_number(first: str) -> None:
-    found = table(f"架空計画\n{first}\n2,食堂,3,B", mapping=BY_NUMBER)
+@pytest.mark.parametrize("title", ["架空計画", "架空計画,架空計画,架空計画,架空計画"])
+def test_a_table_needs_no_header_where_columns_are_told_by_number(first: str, title: str) -> None:
+    found = table(f"{title}\n{first}\n2,食堂,3,B", mapping=BY_NUMBER)
     assert [row[:2] for row in brief(found)] == [("1", "学習"), ("2", "食堂")]
     assert [(warning.line, "no header" in warning.en) for warning in found.warnings] == [(2, True)]
 

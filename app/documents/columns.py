@@ -359,7 +359,7 @@ def _rated(texts: Sequence[str]) -> list[str]:
     """一次評価, where 一次 stands below 評価."""
     if not any(map(is_rater, texts[:1])):
         return []
-    forms = [spaced(texts[0]) + spaced(text) for text in texts[1:]]
+    forms = [spaced(text).replace("評価", f"{spaced(texts[0])}評価", 1) for text in texts[1:]]
     return [form for form in forms if (said := header(form)) and said.field == "rating"][:1]
 
 

@@ -42,11 +42,12 @@ class Headers:
     def _told(self, rows: Sequence[Row], told: Sequence[int]) -> range | None:
         """The first row that fills all of these columns, or most of them if that one holds values."""
         cells = [[cell for column in told if (cell := row.cell(column).strip())] for row in rows]
-        place = next((place for place, filled in enumerate(cells) if len(filled) == len(told)), None)
+        begun = [n for n, filled in enumerate(cells) if 2 * len(set(filled)) > len(told)]
+        place = next((n for n in begun if len(cells[n]) == len(told)), None)
         if place is None:
             return None
         if any(map(_is_value, cells[place])):
-            place = next((n for n, filled in enumerate(cells) if 2 * len(set(filled)) > len(told)), place)
+            place = begun[0]
         if any(map(_is_value, cells[place])):
             self.notes.warn(
                 "この表には見出しの行がないので、この行から施策として読みました。",
