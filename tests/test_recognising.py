@@ -1033,6 +1033,25 @@ def test_a_line_break_in_a_header_is_layout() -> None:
     assert found.evaluations[0].extra == {"所管の長": "x"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "い計画 R5実績\n番号,事業名,年度,基準値,実績,評価\n1,学習,R1,3,8,A",
+        "い計画 R5実績\n番号,事業名,基準値,,目標値,,実績\n,,年度,値,年度,値,\n1,学習,R1,3,R7,5,8\n2,食堂,R1,3,R7,5,8",
+        "い計画\n番号,事業名,R3年度,R4年度,,R5年度,\n,,決算額,評価,決算額,評価,決算額\n1,学習,1,A,2,B,3",
+        "い計画\n番号,事業名,R4実績,R4評価,R5の予定\n1,学習,1,A,2",
+        "い計画 R5実績\n番号,事業名,実績,評価,,\n,,,コメント,内部,外部\n1,学習,8件,継続,A,B",
+        "い計画\n番号,事業名,2022,2023\n,,評価,評価\n1,学習,A,B\n2,食堂,A,B",
+    ],
+)
+def test_what_was_understood_can_be_told_and_is_understood_again(text: str) -> None:
+    found = table(text)
+    mapping = {str(mapped["column"]): dict(mapped) for mapped in found.mapping}
+    again = table(text, mapping=mapping)
+    assert (found.problems, again.problems) == ([], [])
+    assert (again.mapping, again.evaluations) == (found.mapping, found.evaluations)
+
+
 BY_NUMBER: dict[str, dict[str, Any]] = {
     "1": {"field": "path"},
     "2": {"field": "title"},

@@ -25,10 +25,12 @@ from app.documents.tables import (
     Notes,
     one_line,
     places_told,
+    words_told,
 )
 from app.documents.vocabulary import (
     DATED,
     MARK,
+    WORDS,
     YEARLY,
     Header,
     header,
@@ -46,6 +48,7 @@ from app.kit.text import excerpt
 LOOKED_AT = 30  # rows below a header
 MOST_EXTRA = 50
 OURS = "extra."  # before the names of further columns in our own exports, so that none is taken for another
+YEARS = frozenset(WORDS["fiscal_year"].split())
 SHARED = ("path", "section", "extra", "ignore", "nothing")  # fields that several columns may be
 OF_MEASURES = re.compile("(?!基本).*目標|重点.+")
 DEPARTMENT = re.compile(r".+(課|室|係|部|局|センター|委員会|保育所|図書館|公民館)$")
@@ -59,6 +62,7 @@ class Columns:
 
     def __init__(self, mapping: Mapping[str, Mapping[str, Any]], years: Years, notes: Notes) -> None:
         self.mapping = mapping
+        self.words = words_told(mapping)
         self.years = years
         self.notes = notes
         self.understood: list[Mapped] = []
@@ -113,7 +117,8 @@ class Columns:
         self, place: int, texts: list[str], row: Row, near: int | None, *, more_labels: bool
     ) -> Column:
         name = spaced(texts[0]) if texts else ""
-        key = next((key for key in (str(place), *map(plain, texts)) if key in self.mapping), None)
+        key = next((word for word in map(plain, texts) if word in self.words), None)
+        key = str(place) if str(place) in self.mapping else key
         if key is not None:
             self.used.add(key)
             return self._told(self.mapping[key], place, texts, row, near)
@@ -125,8 +130,8 @@ class Columns:
         said = _said(texts, year)
         if year is None and bare is not None:
             year = self.years.of_era(bare, near, row, place)
-        if said and said.field == "fiscal_year" and (values := list(filter(is_value, texts))):
-            return Column(place, f"{spaced(values[0])} {name}", "extra")
+        if said and said.field == "fiscal_year" and any(map(is_value, texts)):
+            return Column(place, name, "extra")
         if said is None:
             own = next(filter(None, (year_in(text)[0] for text in texts)), None)
             return Column(place, name, "extra", dated=year or own)
@@ -221,6 +226,7 @@ class Columns:
                 alike[column.field, column.year].append(column)
         for rivals in alike.values():
             self._prefer(rivals, row)
+        self._name_years(columns)
         self._check_extra([column for column in columns if column.field == "extra"], row)
 
     def _prefer(self, rivals: list[Column], row: Row) -> None:
@@ -262,6 +268,14 @@ class Columns:
                 )
             else:
                 self._ask(column, (first.field, "extra"), row)
+
+    def _name_years(self, columns: list[Column]) -> None:
+        """The year of a 基準値 above or beside it is called by that."""
+        for at, column in enumerate(columns):
+            if column.field == "extra" and not column.named and plain(column.name) in YEARS:
+                beside = [column.above, *(other.name for other in columns[max(at - 1, 0) : at + 2])]
+                of = next(filter(is_value, beside), None)
+                column.name = f"{of} {column.name}" if of else column.name
 
     def _check_extra(self, columns: list[Column], row: Row) -> None:
         for column in [*_alike(columns), *(column for column in columns if year_alone(column.name))]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from app.documents.numbering import numbers
 from app.documents.reading import Row
-from app.documents.tables import Notes, places_told
+from app.documents.tables import Notes, places_told, words_told
 from app.documents.vocabulary import KNOWN, Header, header, is_amount, is_rater, plain, year_alone
 
 ENOUGH = 3  # different fields make a header: a row of data may well hold one, such as the title 計画
@@ -27,7 +27,8 @@ class Headers:
     """Finds headers by their words, and by those that the mapping of the document adds."""
 
     def __init__(self, mapping: Mapping[str, Mapping[str, Any]], notes: Notes) -> None:
-        self.mapping = mapping
+        self.numbers = places_told(mapping)
+        self.words = words_told(mapping)
         self.notes = notes
 
     def first(self, rows: Sequence[Row]) -> range | None:
@@ -36,8 +37,7 @@ class Headers:
         for place in range(len(near)):
             if size := self._size(rows, place):
                 return range(place, place + size)
-        told = places_told(self.mapping)
-        return self._told(near, told) if len(told) >= ENOUGH else None
+        return self._told(near, self.numbers) if len(self.numbers) >= ENOUGH else None
 
     def _told(self, rows: Sequence[Row], told: Sequence[int]) -> range | None:
         """The first row that fills all of these columns, or most of them if that one holds values."""
@@ -81,7 +81,7 @@ class Headers:
     def _may_be_one(self, rows: Sequence[Row], place: int) -> bool:
         """A quick look, for the many rows that are none."""
         short = [cell for cell in rows[place].cells if 0 < len(cell) <= LONGEST_WORD]
-        words = sum(word.lower() in KNOWN or word in self.mapping for word in map(_plain, short))
+        words = sum(word.lower() in KNOWN or word in self.words for word in map(_plain, short))
         return words > 1 or (words == 1 and place + 1 < len(rows) and bool(self._fields(rows[place + 1])))
 
     def _size(self, rows: Sequence[Row], place: int) -> int:
@@ -136,7 +136,7 @@ class Headers:
 
     def _named(self, cell: str) -> Header | None:
         """What a cell says as a header. Columns that are told by number alone tell nothing of the rows they are in."""
-        told = self.mapping.get(plain(cell)) if cell.strip() else None
+        told = self.words.get(plain(cell)) if cell.strip() else None
         return Header((told["field"],)) if told else header(cell)
 
 

@@ -13,7 +13,7 @@ from typing import Any, NotRequired, TypedDict
 
 from app.documents.numbering import Label
 from app.documents.reading import Problem, Row
-from app.documents.vocabulary import YEARLY
+from app.documents.vocabulary import YEARLY, year_alone
 from app.kit.text import MANY_LINES, excerpt, fold
 
 LONGEST = {
@@ -50,6 +50,11 @@ class Asked:
 def places_told(mapping: Mapping[str, Any]) -> list[int]:
     """The columns that a mapping tells by their numbers."""
     return [int(key) for key in mapping if key.isdecimal() and len(key) < 6]
+
+
+def words_told(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """The headers that it tells by their words. A number is that of a column, unless it is a year."""
+    return {key: told for key, told in mapping.items() if not key.isdecimal() or year_alone(key)}
 
 
 class Mapped(TypedDict):

@@ -98,11 +98,9 @@ class Years:
         for at, column in enumerate(columns):
             if column.field != "fiscal_year" or column.told:
                 continue
-            values = [beside.name for beside in columns[max(at - 1, 0) : at + 2] if is_value(beside.name)]
-            if values:
-                column.keep()
-                column.name = f"{values[0]} {column.name}"
-            elif any(each.dated is not None and each.field in YEARLY for each in columns):
+            beside = columns[max(at - 1, 0) : at + 2]
+            dated = any(each.dated is not None and each.field in YEARLY for each in columns)
+            if dated or any(is_value(each.name) for each in beside):
                 column.keep()
             elif self.above is not None:
                 self._hold_against(self.above, column, rows, row)
