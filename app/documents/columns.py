@@ -2,8 +2,9 @@
 
 The mapping that came with the document wins, then the words of the header, the lowest first. A merged cell stands in
 each of its columns; a blank header beside that of numbers means more of them. What the words leave open, the first
-rows below may tell. A column that is no field stays under its printed name, and so do all but one of several that
-would be the same field of the same year; where it is not plain which, it is asked.
+rows below may tell. A column that is no field stays under its printed name, with the header above it where two have
+the same, and so do all but one of several that would be the same field of the same year; where it is not plain which,
+it is asked.
 """
 
 import json
@@ -151,7 +152,7 @@ class Columns:
             found = [year_in(text) for text in texts]
             bare = next((bare for _, bare in found if bare is not None), None)
             column.dated = next((year for year, _ in found if year is not None), None)
-            if column.dated is None and bare is not None:
+            if column.dated is None and bare is not None and field != "extra":
                 column.dated = self.years.of_era(bare, near, row, place)
         return column
 
@@ -160,29 +161,22 @@ class Columns:
     def _decide(self, columns: list[Column], row: Row) -> None:
         """A column that might be several fields is asked about, unless other columns are all of them."""
         fields = {column.field for column in columns}
+        done = {column.dated for column in columns if column.field == "implementation"}
+        results = {column.dated for column in columns if column.field in RESULTS}
+        worked = {column.dated for column in columns if column.choices == DATED}
         for column in columns:
-            if column.choices == DATED:
-                self._decide_dated(column, columns, row)
+            year = column.dated
+            if column.choices == DATED and year is not None:  # R5取組
+                if not done.isdisjoint((year, None)):
+                    column.field = "extra" if "title" in fields else "title"
+                elif year not in results and year - 1 in results | worked:
+                    self._ask(column, ("implementation", "next_plan"), row)
+                else:
+                    column.field = "implementation"
             elif column.choices and fields.issuperset(column.choices):
                 column.keep()
             elif column.choices:
                 self._ask(column, column.choices, row)
-
-    def _decide_dated(self, column: Column, columns: list[Column], row: Row) -> None:
-        """R5取組 is what was done in that year, unless that is the year after one that has results."""
-        others = [other for other in columns if other is not column]
-        results = {other.dated for other in others if other.field in RESULTS or other.choices == DATED}
-        done = any(
-            other.field == "implementation" and other.dated in (None, column.dated) for other in others
-        )
-        if done and any(other.field == "title" for other in others):
-            column.keep()
-        elif done:
-            column.field = "title"
-        elif column.dated is not None and column.dated not in results and column.dated - 1 in results:
-            self._ask(column, ("implementation", "next_plan"), row)
-        else:
-            column.field = "implementation"
 
     def _ask(self, column: Column, fields: Sequence[str], row: Row) -> None:
         column.field = "nothing"

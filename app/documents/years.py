@@ -8,6 +8,7 @@ A year without its era (29) is the one near those that are told with theirs.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date
 
@@ -95,12 +96,11 @@ class Years:
 
     def settle(self, columns: list[Column], rows: Sequence[Row], row: Row) -> None:
         """Whether a column of years tells those that its rows report on."""
+        dated = any(column.dated is not None and column.field in YEARLY for column in columns)
         for at, column in enumerate(columns):
             if column.field != "fiscal_year" or column.told:
                 continue
-            beside = columns[max(at - 1, 0) : at + 2]
-            dated = any(each.dated is not None and each.field in YEARLY for each in columns)
-            if dated or any(is_value(each.name) for each in beside):
+            if dated or any(is_value(beside.name) for beside in columns[max(at - 1, 0) : at + 2]):
                 column.keep()
             elif self.above is not None:
                 self._hold_against(self.above, column, rows, row)
@@ -223,12 +223,13 @@ class Years:
                 current = year if column.field in (*YEARLY, "extra") else current
             if column.field in YEARLY or (column.field == "extra" and column.dated is not None):
                 column.year = current
+        years: dict[str, set[int | None]] = defaultdict(set)
         for column in columns:
-            if (
-                column.dated is not None
-                or column.field not in YEARLY
-                or self._is_sure(column, columns, results)
-            ):
+            years[column.field].add(column.year)
+        for column in columns:
+            # It is plain which year a column belongs to where each of them has one of its kind.
+            sure = column.year is not None and (column.ahead or years[column.field] == results)
+            if column.dated is not None or column.field not in YEARLY or sure:
                 continue
             if not column.told and (said := header(column.name)) and said.weak:  # 備考
                 column.keep()
@@ -238,11 +239,6 @@ class Years:
         return sorted(
             {column.year for column in columns if column.field in YEARLY and column.year is not None}
         )
-
-    def _is_sure(self, column: Column, columns: list[Column], results: set[int]) -> bool:
-        """Whether each year has a column of its kind, so that it is plain which of them this one belongs to."""
-        years = {other.year for other in columns if other.field == column.field}
-        return column.year is not None and (column.ahead or years == results)
 
     def _ask_year(self, column: Column, year: int, row: Row) -> None:
         told = f'{{"{column.place}": {{"field": "{column.field}", "fiscal_year": {year}}}}}'
