@@ -375,14 +375,18 @@ def _print_report(plan: str | None, report: dict[str, Any], *, dry_run: bool) ->
         print(f"  {_placed(warning)}{warning['ja']} {warning['en']}{_shown(warning.get('text'))}")
     if report["mapping"]:
         print("  [mapping]")
+        columns: dict[int, dict[str, Any]] = {}
         for column in report["mapping"]:
+            if columns.setdefault(column["column"], column) != column:
+                columns[column["column"]] = column | {"fiscal_year": None}  # each of its sheets tells its own
+        for place, column in columns.items():
             told = [
                 f"{name} = {json.dumps(column[name], ensure_ascii=False)}"
                 for name in ("field", "fiscal_year", "name")
                 if column.get(name)
             ]
-            field = f"{{{', '.join(told)}}}" if len(told) > 1 else f'"{column["field"]}"'
-            print(f"  {column['column']} = {field}  # {' '.join(column['header'].split())}")
+            field = f"{{{', '.join(told)}}}" if len(told) > 1 else json.dumps(column["field"])
+            print(f"  {place} = {field}  # {' '.join(column['header'].split())}")
 
 
 def _placed(place: dict[str, Any]) -> str:
