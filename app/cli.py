@@ -1,6 +1,7 @@
 """The `shinchoku` command: serve, migrate, import, export, mirror, doctor, backup, restore, compact, keys."""
 
 import argparse
+import json
 import logging.config
 import os
 import re
@@ -374,11 +375,18 @@ def _print_report(plan: str | None, report: dict[str, Any], *, dry_run: bool) ->
         print(f"  {_placed(warning)}{warning['ja']} {warning['en']}{_shown(warning.get('text'))}")
     if report["mapping"]:
         print("  [mapping]")
+        columns: dict[int, dict[str, Any]] = {}
         for column in report["mapping"]:
-            field = f'"{column["field"]}"'
-            if year := column.get("fiscal_year"):
-                field = f"{{field = {field}, fiscal_year = {year}}}"
-            print(f"  {column['column']} = {field}  # {' '.join(column['header'].split())}")
+            if columns.setdefault(column["column"], column) != column:
+                columns[column["column"]] = column | {"fiscal_year": None}  # each of its sheets tells its own
+        for place, column in columns.items():
+            told = [
+                f"{name} = {json.dumps(column[name], ensure_ascii=False)}"
+                for name in ("field", "fiscal_year", "name")
+                if column.get(name)
+            ]
+            field = f"{{{', '.join(told)}}}" if len(told) > 1 else json.dumps(column["field"])
+            print(f"  {place} = {field}  # {' '.join(column['header'].split())}")
 
 
 def _placed(place: dict[str, Any]) -> str:

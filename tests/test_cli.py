@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import httpx
+import openpyxl
 import pytest
 import sqlalchemy as sa
 from psycopg.sql import SQL, Identifier
@@ -271,6 +272,26 @@ def test_what_a_file_does_not_say_can_be_told_on_the_command_line(any_database: 
 
 # ---------------------------------------------------------------------------------------------------------
 # keys
+
+
+def test_what_columns_were_understood_as_can_stand_beside_the_file(any_database: str, tmp_path: Path):
+    """Also where its sheets are of several years."""
+    book = openpyxl.Workbook()
+    for year, sheet in (("R4", book.active), ("R5", book.create_sheet())):
+        sheet.title = year
+        for row in (["い計画"], ["番号", "事業名", "実績", "評価", ""], ["1", "学習", year, "A", "x"]):
+            sheet.append(row)
+    file = tmp_path / "book.xlsx"
+    book.save(file)
+    new = ["--plan", "i", "--municipality-code", "112356", "--municipality", "富士見市"]
+    told = '{"5": {"field": "extra", "name": "注"}}'
+    done = shinchoku("import", file, *new, "--mapping", told, database_url=any_database)
+    mapping = done.stdout[done.stdout.index("  [mapping]") :]
+    assert '5 = {field = "extra", name = "注"}' in mapping
+    file.with_suffix(".toml").write_text('plan = "i"\n' + mapping, "utf-8")
+    again = shinchoku("import", file, database_url=any_database)
+    assert again.returncode == 0, again.stderr
+    assert re.search("unchanged .*2 evaluation", again.stdout)
 
 
 def test_a_key_is_shown_once_works_and_ends_when_it_is_revoked(town: Service):

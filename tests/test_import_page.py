@@ -197,6 +197,19 @@ def test_of_two_meanings_one_is_chosen_by_a_press(browser: Browser, counter: Ser
         refusals_are_expected(visit)
 
 
+def test_the_year_of_a_column_is_chosen_by_a_press(browser: Browser, counter: Service, tmp_path: Path):
+    file = tmp_path / "years.csv"
+    file.write_text("い計画\n番号,事業名,R4評価,R5評価,実績\n1-1-1,学習,A,B,8\n", "utf-8")
+    with visiting(browser, counter.anyone, viewport=DESK) as visit:
+        opened(visit, counter.key("admin"), file)
+        for_a_new_plan(visit.page)
+        visit.page.get_by_role("button", name="試しに読む").click()
+        below(visit.page, 2).get_by_role("button", name="実施内容 令和5年度").click()
+        expect(visit.page.get_by_role("heading", name=UNDERSTOOD)).to_be_focused()
+        expect(visit.page.get_by_label("5列目の年度")).to_have_value("令和5年度")
+        refusals_are_expected(visit)
+
+
 def test_a_year_is_corrected_in_place_and_a_slip_can_be_taken_back(browser: Browser, counter: Service):
     with visiting(browser, counter.anyone, viewport=DESK) as visit:
         page = tried(visit, counter.key("editor", FUJIMI), SEED)

@@ -211,13 +211,36 @@ def test_a_mapping_wins_and_the_one_of_a_report_can_be_sent_back(admin: httpx.Cl
     assert (again["mapping"], again["revision"]) == (done["mapping"], done["revision"])
 
 
+def test_columns_of_one_name_are_told_apart_by_a_name_of_ones_own(admin: httpx.Client):
+    table = text(["番号", "事業名", "金額", "H29実績", "金額", ""], ["1", "学習支援", "1", "42回", "2", "3"])
+    [error, unnamed] = errors(post(admin, table, **NEW))
+    assert '{"5": {"field": "extra", "name": "金額 5"}}' in error["detail"]
+    assert (unnamed["line"], unnamed["column"]) == (3, 6)
+    mapping: Any = {"5": {"field": "extra", "name": "決算の金額"}, "6": "extra"}
+    done = report(post(admin, table, mapping=json.dumps(mapping), **NEW))
+    assert done["mapping"][4:] == [
+        {"column": 5, "header": "決算の金額", "field": "extra", "name": "決算の金額"},
+        {"column": 6, "header": "列6", "field": "extra"},
+    ]
+    extra = {"金額": "1", "決算の金額": "2", "列6": "3"}
+    assert [row["extra"] for row in rows(admin)] == [extra]
+    again = report(post(admin, table, mapping=json.dumps(done["mapping"]), **NEW))
+    assert (again["mapping"], again["revision"]) == (done["mapping"], done["revision"])
+    for form in ("csv", "xlsx"):
+        out = admin.get(f"/evaluations.{form}", params={"plan": "new"})
+        back = report(post(admin, out.content, f"evaluations.{form}"))
+        assert (back["unchanged"]["evaluation"], back["revision"]) == (1, done["revision"])
+
+
 @pytest.mark.parametrize(
     ("mapping", "where"),
     [
         ("{", "mapping"),
         ('{"5": "nonsense"}', "mapping"),
         ('{"5": {"field": "rating", "fiscal_year": "29"}}', "mapping"),
+        ('{"5": {"field": "extra", "name": " "}}', "mapping"),
         ('{"99": "rating"}', None),
+        (f'{{"{"9" * 5_000}": "rating"}}', None),
         ('{"どこにもない": "rating"}', None),
     ],
 )
@@ -303,6 +326,24 @@ def test_the_same_measure_on_two_sheets_is_asked_about(admin: httpx.Client):
     both = report(post(admin, out.getvalue(), "book.xlsx", plan="new", sheet="原本,写し"))
     assert both["created"]["evaluation"] == 1
     assert "原本" in errors(post(admin, out.getvalue(), "book.xlsx", plan="new", sheet="なし"))[0]["detail"]
+
+
+def test_the_mapping_of_sheets_for_several_years_can_be_sent_back(admin: httpx.Client):
+    book = openpyxl.Workbook()
+    for year, sheet in (("R4", book.active), ("R5", book.create_sheet())):
+        sheet.title = year
+        for row in ([TITLE], ["番号", "事業名", "実績", "評価"], ["1-1", "学習支援", year, "A"]):
+            sheet.append(row)
+    out = io.BytesIO()
+    book.save(out)
+    done = report(post(admin, out.getvalue(), "book.xlsx", **NEW))
+    assert [(row["fiscal_year"], row["implementation"]) for row in rows(admin)] == [
+        (2022, "R4"),
+        (2023, "R5"),
+    ]
+    mapping = json.dumps(done["mapping"])
+    again = report(post(admin, out.getvalue(), "book.xlsx", mapping=mapping, plan="new"))
+    assert (again["mapping"], again["revision"]) == (done["mapping"], done["revision"])
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -2,10 +2,12 @@
 
 The mapping that came with the document wins, then the words of the header, the lowest first. A merged cell stands in
 each of its columns; a blank header beside that of numbers means more of them. What the words leave open, the first
-rows below may tell. A column that is no field stays under its printed name, and so do all but one of several that
-would be the same field of the same year; where it is not plain which, it is asked.
+rows below may tell. A column that is no field stays under its printed name, with the header above it where two have
+the same, and so do all but one of several that would be the same field of the same year; where it is not plain which,
+it is asked.
 """
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,14 +16,44 @@ from typing import Any
 
 from app.documents.numbering import label
 from app.documents.reading import Row
-from app.documents.tables import LONGEST, MOST_LABELS, Block, Column, Entry, Mapped, Notes, folded, one_line
-from app.documents.vocabulary import RUNNING, Header, header, plain, spaced, year_alone
-from app.documents.years import Years
+from app.documents.tables import (
+    LONGEST,
+    MOST_LABELS,
+    Block,
+    Column,
+    Entry,
+    Mapped,
+    Notes,
+    folded,
+    one_line,
+    places_told,
+    words_told,
+)
+from app.documents.vocabulary import (
+    DATED,
+    MARK,
+    RUNNING,
+    WORDS,
+    YEARLY,
+    Header,
+    header,
+    is_amount,
+    is_rater,
+    is_value,
+    plain,
+    spaced,
+    year_alone,
+    year_in,
+)
+from app.documents.years import RESULTS, Years
+from app.kit.text import excerpt
 
 LOOKED_AT = 30  # rows below a header
 MOST_EXTRA = 50
 OURS = "extra."  # before the names of further columns in our own exports, so that none is taken for another
+YEARS = frozenset(WORDS["fiscal_year"].split())
 SHARED = ("path", "section", "extra", "ignore", "nothing")  # fields that several columns may be
+OF_MEASURES = re.compile("(?!基本).*目標|重点.+")
 DEPARTMENT = re.compile(r".+(課|室|係|部|局|センター|委員会|保育所|図書館|公民館)$")
 SURE_RATINGS = ("評価", "評価結果", "評定", "判定", "ランク")
 
@@ -33,6 +65,7 @@ class Columns:
 
     def __init__(self, mapping: Mapping[str, Mapping[str, Any]], years: Years, notes: Notes) -> None:
         self.mapping = mapping
+        self.words = words_told(mapping)
         self.years = years
         self.notes = notes
         self.understood: list[Mapped] = []
@@ -40,32 +73,45 @@ class Columns:
         self.layouts: dict[str | None, list[Column]] = {}  # the columns of each sheet's first header
 
     def block(self, rows: Sequence[Row], place: range, end: int, spans: Spans | None) -> Block:
-        """The header at this place, and the rows below it to the end."""
+        """The header at this place, if there is one, and the rows below it to the end."""
         head = list(rows[place.start : place.stop])
         for row in head:
             self.notes.take(row, "header")
-        width = max(row.filled()[-1] for row in head)
-        self.years.header = [cell for row in head for cell in row.cells]
-        columns = self._columns(head, width, spans)
+        whole = rows[place.start : end]
+        width = self._width(head or whole, max(len(row.cells) for row in whole))
+        last = head[-1] if head else rows[place.start]  # where problems of columns are told
+        near = self.years.near(cell for row in head or [last] for cell in row.cells)
+        columns = self._columns(head, last, width, spans, near)
+        self.years.settle(columns, rows[place.stop : end], last)
         _look_below(columns, rows[place.stop : place.stop + LOOKED_AT])
-        self._decide(columns, head[-1])
-        years = self.years.of_columns(columns, head[-1])
-        self._check(columns, head[-1])
+        self._decide(columns, last)
+        years = self.years.of_columns(columns, last)
+        self._check(columns, last)
         self._remember(columns)
+        self._tell_left(columns, last)
         self.layouts.setdefault(self.notes.sheet, columns)
-        return Block(head, list(rows[place.stop : end]), columns, width, years)
+        return Block(head, list(rows[place.stop : end]), columns, width, years, near)
+
+    def _width(self, head: Iterable[Row], widest: int) -> int:
+        """To the last column with a header, or that is told by its number."""
+        told = [place for place in places_told(self.mapping) if place <= widest]
+        return max([*(row.filled()[-1] for row in head), *told])
 
     # ---- what the header says
 
-    def _columns(self, head: Sequence[Row], width: int, spans: Spans | None) -> list[Column]:
-        levels = [*(_spread(row, below, spans) for row, below in pairwise(head)), head[-1]]
-        near = self.years.near(head[-1])
+    def _columns(
+        self, head: Sequence[Row], last: Row, width: int, spans: Spans | None, near: int | None
+    ) -> list[Column]:
+        levels = [*(_spread(row, below, spans) for row, below in pairwise(head)), *head[-1:]]
         columns: list[Column] = []
         labels = 0
         for place in range(1, width + 1):
-            texts = [text for level in reversed(levels) if (text := level.cell(place)).strip()]
+            texts = list(
+                dict.fromkeys(text for level in reversed(levels) if (text := level.cell(place)).strip())
+            )
             more_labels = 0 < labels < MOST_LABELS and columns[-1].field == "path"
-            column = self._column(place, list(dict.fromkeys(texts)), head[-1], near, more_labels=more_labels)
+            column = self._column(place, [*_rated(texts), *texts], last, near, more_labels=more_labels)
+            column.above = next((spaced(text) for text in texts[1:] if not year_alone(text)), "")
             labels += column.field == "path"
             columns.append(column)
         return columns
@@ -73,41 +119,70 @@ class Columns:
     def _column(
         self, place: int, texts: list[str], row: Row, near: int | None, *, more_labels: bool
     ) -> Column:
-        name = texts[0] if texts else ""
-        key = next((key for key in (str(place), *map(plain, texts)) if key in self.mapping), None)
+        name = spaced(texts[0]) if texts else ""
+        key = next((word for word in map(plain, texts) if word in self.words), None)
+        key = str(place) if str(place) in self.mapping else key
         if key is not None:
             self.used.add(key)
-            told = self.mapping[key]
-            year = told.get("fiscal_year")
-            return Column(place, name, told["field"], year, told=True, dated=year)
+            return self._told(self.mapping[key], place, texts, row, near)
         if not texts:
             return Column(place, "", "path" if more_labels else "nothing")
-        if name.startswith(OURS):
-            return Column(place, name.removeprefix(OURS), "extra")
+        if texts[0].startswith(OURS):
+            return Column(place, texts[0].removeprefix(OURS), "extra")
         year, bare = _year(texts)
         said = _said(texts, year)
         if year is None and bare is not None:
             year = self.years.of_era(bare, near, row, place)
+        if said and said.field == "fiscal_year" and any(map(is_value, texts)):
+            return Column(place, name, "extra")
         if said is None:
-            return Column(place, spaced(name), "extra", dated=year)
+            own = next(filter(None, (year_in(text)[0] for text in texts)), None)
+            return Column(place, name, "extra", dated=year or own)
         if said.field is None:
             return Column(place, name, "nothing", dated=year, choices=said.fields)
         return Column(place, name, said.field, dated=year)
+
+    def _told(
+        self, told: Mapping[str, Any], place: int, texts: Sequence[str], row: Row, near: int | None
+    ) -> Column:
+        """What the mapping says of a column, and the year that its header tells where the mapping does not."""
+        field, year, name = told["field"], told.get("fiscal_year"), told.get("name")
+        printed = spaced(texts[0]) if texts else f"列{place}" if field == "extra" else ""
+        column = Column(place, name or printed, field, year, told=True, dated=year)
+        column.year_told, column.named = year is not None, name is not None
+        if year is None and field in (*YEARLY, "extra"):
+            found = [year_in(text) for text in texts]
+            bare = next((bare for _, bare in found if bare is not None), None)
+            column.dated = next((year for year, _ in found if year is not None), None)
+            if column.dated is None and bare is not None and field != "extra":
+                column.dated = self.years.of_era(bare, near, row, place)
+        return column
 
     # ---- what the words leave open
 
     def _decide(self, columns: list[Column], row: Row) -> None:
         """A column that might be several fields is asked about, unless other columns are all of them."""
         fields = {column.field for column in columns}
+        done = {column.dated for column in columns if column.field == "implementation"}
+        results = {column.dated for column in columns if column.field in RESULTS}
+        worked = {column.dated for column in columns if column.choices == DATED}
         for column in columns:
-            if column.choices and fields.issuperset(column.choices):
+            year = column.dated
+            if column.choices == DATED and year is not None:  # R5取組
+                if not done.isdisjoint((year, None)):
+                    column.field = "extra" if "title" in fields else "title"
+                elif year not in results and year - 1 in results | worked:
+                    self._ask(column, ("implementation", "next_plan"), row)
+                else:
+                    column.field = "implementation"
+            elif column.choices and fields.issuperset(column.choices):
                 column.keep()
             elif column.choices:
                 self._ask(column, column.choices, row)
 
     def _ask(self, column: Column, fields: Sequence[str], row: Row) -> None:
         column.field = "nothing"
-        name = spaced(column.name) or str(column.place)
+        name = column.name or str(column.place)
         choice = " / ".join(fields)
         example = f'{{"{column.place}": "{fields[0]}"}}'
         self.notes.wrong(
@@ -128,7 +203,7 @@ class Columns:
             sentences = [cell for cell in cells if len(cell) > LONGEST["rating"]]
             if 2 * len(departments) > len(marks):
                 self._ask(column, ("department", "rating"), block.header[-1])
-            elif 2 * len(sentences) > len(cells) and not plain(column.name).endswith(SURE_RATINGS):
+            elif 2 * len(sentences) > len(cells) and not _surely_rates(column):
                 self._ask(column, ("implementation", "rating"), block.header[-1])
 
     # ---- whether the columns go together
@@ -147,13 +222,14 @@ class Columns:
                 alike[column.field, column.year].append(column)
         for rivals in alike.values():
             self._prefer(rivals, row)
+        self._name_years(columns)
         self._check_extra([column for column in columns if column.field == "extra"], row)
 
     def _prefer(self, rivals: list[Column], row: Row) -> None:
         """One of the columns that would be the same field of the same year."""
         better = (
             [column for column in rivals if column.told]
-            or [column for column in rivals if not ((said := header(column.name)) and said.weak)]
+            or [column for column in rivals if (said := header(column.name)) and not said.weak]
             or rivals
         )
         places = {column.place for column in better}
@@ -161,9 +237,12 @@ class Columns:
             if column.place not in places:
                 column.keep()
                 column.year = column.year if column.dated is not None else None
+        if better[0].field == "rating":  # 達成度 may be a rate, 評価 is none
+            better.sort(key=_surely_rates, reverse=True)
         first, *others = better
         for column in others:
-            if plain(column.name) == plain(first.name) and not column.told:
+            same = plain(column.name) == plain(first.name)
+            if same and column.above == first.above and not column.told:
                 column.field = "nothing"
                 self.notes.wrong(
                     "同じ見出しが 1 行に 2 回あります。どちらかを消すか、mapping で教えてください。",
@@ -173,11 +252,12 @@ class Columns:
                 )
             elif first.field == "rating":
                 column.keep()
+                column.name = f"{column.above} {column.name}" if same else column.name
                 self.notes.warn(
-                    f"評価の列が複数あります。「{spaced(first.name)}」を評価とし、"
+                    f"評価の列が複数あります。「{first.name}」を評価とし、"
                     f"「{column.name}」は extra に残しました。"
                     "逆であれば mapping で教えてください。",
-                    f"There are several ratings. {spaced(first.name)} was taken, {column.name} is kept in extra. "
+                    f"There are several ratings. {first.name} was taken, {column.name} is kept in extra. "
                     "If it should be the other, tell so with mapping.",
                     row,
                     column.place,
@@ -185,21 +265,46 @@ class Columns:
             else:
                 self._ask(column, (first.field, "extra"), row)
 
+    def _name_years(self, columns: list[Column]) -> None:
+        """The year of a 基準値 above or beside it is called by that."""
+        for at, column in enumerate(columns):
+            if column.field == "extra" and not column.named and plain(column.name) in YEARS:
+                beside = [column.above, *(other.name for other in columns[max(at - 1, 0) : at + 2])]
+                of = next(filter(is_value, beside), None)
+                column.name = f"{of} {column.name}" if of else column.name
+
     def _check_extra(self, columns: list[Column], row: Row) -> None:
-        names: set[tuple[str, int | None]] = set()
-        for column in columns:
-            if (column.name, column.year) in names:
+        for column in [*_alike(columns), *(column for column in columns if year_alone(column.name))]:
+            if column.above and not column.named and not column.name.startswith(column.above):
+                column.name = f"{column.above} {column.name}"
+        seen: set[str] = set()
+        for column in _alike(columns):
+            if column.name in seen:
+                name = json.dumps(f"{column.name} {column.place}", ensure_ascii=False)
+                told = f'{{"{column.place}": {{"field": "extra", "name": {name}}}}}'
                 self.notes.wrong(
-                    f"「{column.name}」という列が 2 つあります。見出しを変えるか、mapping で教えてください。",
-                    f"Two columns are called {column.name}. Rename one, or tell with mapping.",
+                    f"「{column.name}」という列が 2 つあります。見出しを変えるか、mapping で名前を付けてください"
+                    f"（例: {told}）。",
+                    f"Two columns are called {column.name}. Rename one, or name it with mapping, such as {told}.",
                     row,
                     column.place,
                 )
-            names.add((column.name, column.year))
+            seen.add(column.name)
         if len(columns) > MOST_EXTRA:
             self.notes.wrong(
                 f"項目として読めない列が {len(columns)} 列あります。{MOST_EXTRA} 列以内にしてください。",
                 f"{len(columns)} columns have no field of their own; there may be {MOST_EXTRA}.",
+                row,
+            )
+
+    def _tell_left(self, columns: list[Column], row: Row) -> None:
+        """Where nothing makes an evaluation, there is none to keep other columns with."""
+        fields = {column.field for column in columns if column.name}
+        left = [column.name for column in columns if column.field in ("department", "extra")]
+        if left and fields.isdisjoint((*YEARLY, "nothing")) and self.notes.sheet not in self.layouts:
+            self.notes.warn(
+                f"実施内容や評価の列がないので、施策だけを読み、{excerpt('、'.join(left), 200)} は残しませんでした。",
+                f"No column says what was done: only measures were read, and {excerpt(', '.join(left), 200)} not kept.",
                 row,
             )
 
@@ -211,7 +316,26 @@ class Columns:
                 mapped = Mapped(column=column.place, header=column.name, field=column.field)
                 if column.year is not None:
                     mapped["fiscal_year"] = column.year
+                if column.named:
+                    mapped["name"] = column.name
                 self.understood.append(mapped)
+
+
+def _surely_rates(column: Column) -> bool:
+    return MARK.sub("", plain(column.name)).endswith(SURE_RATINGS)
+
+
+def _alike(columns: Iterable[Column]) -> list[Column]:
+    """Columns of one name that would be kept with the same evaluation."""
+    by_name: dict[str, list[Column]] = defaultdict(list)
+    for column in columns:
+        by_name[column.name].append(column)
+    found: list[Column] = []
+    for its in by_name.values():
+        years = [column.year for column in its]
+        if len(its) > 1 and (None in years or len(set(years)) < len(its)):
+            found += its
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -220,7 +344,7 @@ class Columns:
 
 def _spread(row: Row, below: Row, spans: Spans | None) -> Row:
     """An upper row of a header, whose merged cells stand in each of their columns."""
-    cells = list(row.cells)
+    cells = [*row.cells, *[""] * (len(below.cells) - len(row.cells))]
     merged = {column: last for (line, column), last in (spans or {}).items() if line == row.line}
     for column, last in sorted(merged.items()):
         if row.cell(column).strip():
@@ -241,13 +365,21 @@ def _year(texts: Sequence[str]) -> tuple[int | None, int | None]:
     )
 
 
+def _rated(texts: Sequence[str]) -> list[str]:
+    """一次評価, where 一次 stands below 評価."""
+    if not any(map(is_rater, texts[:1])):
+        return []
+    forms = [spaced(text).replace("評価", f"{spaced(texts[0])}評価", 1) for text in texts[1:]]
+    return [form for form in forms if (said := header(form)) and said.field == "rating"][:1]
+
+
 def _said(texts: Sequence[str], year: int | None) -> Header | None:
     """What the texts of a column say together."""
     lowest, *upper = texts
     said = header(lowest)
-    if year is not None and (said is None or said.field == "title"):  # 計画 below H30 is no title
+    if year is not None and (said is None or said.field in ("title", None)):  # 計画 below H30 is no title
         said = header(f"{year}年度{lowest}") or said
-    together = [*(lowest + text for text in upper), *upper]
+    together = [*(form for text in upper for form in (lowest + text, text + lowest)), *upper]
     return said or next((found for form in together if (found := header(form))), None)
 
 
@@ -257,6 +389,7 @@ def _said(texts: Sequence[str], year: int | None) -> Header | None:
 
 def _look_below(columns: list[Column], rows: Sequence[Row]) -> None:
     _find_sections(columns, rows)
+    _doubt_sections(columns, rows)
     _find_labels(columns, rows)
     _leave_running(columns, rows)
     _find_work(columns, rows)
@@ -273,6 +406,17 @@ def _find_sections(columns: list[Column], rows: Sequence[Row]) -> None:
         cells = _below(column, rows)
         if cells and all(map(label, cells)):
             column.field = "section"
+
+
+def _doubt_sections(columns: list[Column], rows: Sequence[Row]) -> None:
+    """Goals have no year and no amounts. 目標 and 重点項目 behind the title tell of the measure itself."""
+    title = max((column.place for column in columns if column.field == "title"), default=len(columns))
+    for column in [column for column in columns if column.field == "section" and not column.told]:
+        cells = _below(column, rows)
+        marked = cells and all(is_amount(cell) and not cell.isalpha() and not label(cell) for cell in cells)
+        behind = column.place > title and OF_MEASURES.fullmatch(plain(column.name))
+        if column.dated is not None or marked or behind:
+            column.keep()
 
 
 def _find_labels(columns: list[Column], rows: Sequence[Row]) -> None:

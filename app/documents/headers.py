@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from app.documents.numbering import numbers
 from app.documents.reading import Row
-from app.documents.vocabulary import KNOWN, Header, header, plain, year_alone
+from app.documents.tables import Notes, places_told, words_told
+from app.documents.vocabulary import KNOWN, Header, header, is_amount, is_rater, plain, year_alone
 
 ENOUGH = 3  # different fields make a header: a row of data may well hold one, such as the title 計画
 MOST_ROWS = 3  # of one header
@@ -24,28 +26,53 @@ _plain = lru_cache(maxsize=20_000)(plain)  # of short cells, which repeat
 class Headers:
     """Finds headers by their words, and by those that the mapping of the document adds."""
 
-    def __init__(self, mapping: Mapping[str, Mapping[str, Any]]) -> None:
-        self.mapping = mapping
+    def __init__(self, mapping: Mapping[str, Mapping[str, Any]], notes: Notes) -> None:
+        self.numbers = places_told(mapping)
+        self.words = words_told(mapping)
+        self.notes = notes
 
-    def first(self, rows: Sequence[Row]) -> int | None:
-        near = range(min(len(rows), MOST_ROWS_ABOVE))
-        for place in near:
-            if self._size(rows, place):
-                return place
-        # Where columns are told by their numbers, any words may be their header: the first row that fills them all.
-        told = [int(key) for key in self.mapping if key.isdecimal()]
-        if len(told) >= ENOUGH:
-            for place in near:
-                if all(0 < len(rows[place].cell(column).strip()) <= LONGEST_CELL for column in told):
-                    return place
-        return None
+    def first(self, rows: Sequence[Row]) -> range | None:
+        """The rows of the first header; none of them where the table begins without one."""
+        near = rows[:MOST_ROWS_ABOVE]
+        for place in range(len(near)):
+            if size := self._size(rows, place):
+                return range(place, place + size)
+        return self._told(near, self.numbers) if len(self.numbers) >= ENOUGH else None
 
-    def places(self, rows: Sequence[Row], first: int) -> list[range]:
+    def _told(self, rows: Sequence[Row], told: Sequence[int]) -> range | None:
+        """The first row that fills all of these columns, or most of them if that one holds values."""
+        cells = [[cell for column in told if (cell := row.cell(column).strip())] for row in rows]
+        begun = [n for n, filled in enumerate(cells) if 2 * len(set(filled)) > len(told)]
+        place = next((n for n in begun if len(cells[n]) == len(told)), None)
+        if place is None:
+            return None
+        if any(map(_is_value, cells[place])):
+            place = begun[0]
+        if any(map(_is_value, cells[place])):
+            self.notes.warn(
+                "この表には見出しの行がないので、この行から施策として読みました。",
+                "This table has no header: it was read from this line on.",
+                rows[place],
+            )
+            return range(place, place)
+        self.notes.warn(
+            "列が番号で指定されたので、この行を見出しとして読みました。"
+            "施策の行であれば、その上に見出しの行を加えてください。",
+            "Columns were told by number, and this line was taken for their header. "
+            "If it is a measure, put a header above it.",
+            rows[place],
+        )
+        return range(place, place + 1)
+
+    def places(self, rows: Sequence[Row], first: range) -> list[range]:
         """The rows of each header, from the first one on."""
-        found = [range(first, first + (self._size(rows, first) or 1))]
-        place = found[0].stop
+        found = [first]
+        header = [row.cells for row in rows[first.start : first.stop]]
+        place = first.stop
         while place < len(rows):
             size = self._size(rows, place) if self._may_be_one(rows, place) else 0
+            if [row.cells for row in rows[place : place + len(first)]] == header:
+                size = len(first) or size  # it is repeated word for word
             if size:
                 found.append(range(place, place + size))
             place += size or 1
@@ -54,7 +81,7 @@ class Headers:
     def _may_be_one(self, rows: Sequence[Row], place: int) -> bool:
         """A quick look, for the many rows that are none."""
         short = [cell for cell in rows[place].cells if 0 < len(cell) <= LONGEST_WORD]
-        words = sum(word.lower() in KNOWN or word in self.mapping for word in map(_plain, short))
+        words = sum(word.lower() in KNOWN or word in self.words for word in map(_plain, short))
         return words > 1 or (words == 1 and place + 1 < len(rows) and bool(self._fields(rows[place + 1])))
 
     def _size(self, rows: Sequence[Row], place: int) -> int:
@@ -83,7 +110,8 @@ class Headers:
         if filled == [1] or not (own or years) or not _all_short(lower):
             return False
         below = self._fields(lower)
-        return len(own | below) >= ENOUGH and not below <= own and self._all_known(upper)
+        sure = self._all_known(upper) or (("title",) in own and any(map(year_alone, upper.cells)))
+        return len(own | below) >= ENOUGH and not below <= own and sure
 
     def _goes_on(self, above: Sequence[Row], row: Row) -> bool:
         """Whether the row belongs to the header above: nothing leads to it, and it tells what that leaves open."""
@@ -97,7 +125,7 @@ class Headers:
             if (said := self._named(cell)) and said.field in LEADING
         }
         return leading.isdisjoint(own) and any(
-            self._named(row.cell(p)) or year_alone(row.cell(p)) for p in own
+            self._named(row.cell(p)) or year_alone(row.cell(p)) or is_rater(row.cell(p)) for p in own
         )
 
     def _fields(self, row: Row) -> set[tuple[str, ...]]:
@@ -108,8 +136,15 @@ class Headers:
 
     def _named(self, cell: str) -> Header | None:
         """What a cell says as a header. Columns that are told by number alone tell nothing of the rows they are in."""
-        told = self.mapping.get(plain(cell)) if cell.strip() else None
+        told = self.words.get(plain(cell)) if cell.strip() else None
         return Header((told["field"],)) if told else header(cell)
+
+
+def _is_value(cell: str) -> bool:
+    """Whether it is too long for a header, or a number or mark and no year."""
+    return len(cell) > LONGEST_CELL or (
+        (numbers(cell) is not None or is_amount(cell)) and year_alone(cell) is None
+    )
 
 
 def _all_short(row: Row) -> bool:

@@ -52,6 +52,7 @@ class ColumnTold(BaseModel):
 
     field: Annotated[str, Field(max_length=20)]
     fiscal_year: FiscalYearParameter | None = None
+    name: Label | None = None  # that a column without a field of its own is kept under
 
 
 def _mapping(given: Any) -> Any:
@@ -69,7 +70,8 @@ def _mapping(given: Any) -> Any:
             if not isinstance(each, dict) or not isinstance(each.get("column"), int):
                 raise _no_mapping()
             told = {name: value for name, value in each.items() if name not in ("column", "header")}
-            listed.setdefault(str(each["column"]), told)
+            if listed.setdefault(str(each["column"]), told) != told:
+                listed[str(each["column"])].pop("fiscal_year", None)  # sheets of several years tell theirs
         given = listed
     if not isinstance(given, dict):
         raise _no_mapping()

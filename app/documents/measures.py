@@ -49,7 +49,7 @@ class Measures:
         self.first: dict[tuple[str, int], tuple[str | None, int]] = {}
         self.count: Counter[tuple[str, int]] = Counter()
         self.ordinals: dict[tuple[str, int, int], tuple[str | None, int]] = {}
-        self.said: dict[tuple[object, ...], int] = {}
+        self.said: dict[tuple[object, ...], tuple[str | None, int]] = {}
 
     def read(self, entries: Sequence[Entry]) -> None:
         codes = Codes(entries, self.asked.numbering, self.notes)
@@ -75,9 +75,10 @@ class Measures:
         title = _without_again(entry.title) if repeats else entry.title
         measure = self.measures.get(its.code)
         if measure and measure.title != title and fold(measure.title) != fold(title):
+            ja, en = self.notes.where(measure.sheet, measure.line)
             self.notes.wrong(
-                f"施策 {its.code} の名称が {measure.line} 行目と違います。番号か名称を直してください。",
-                f"Measure {its.code} has another title on line {measure.line}. Correct its number or its title.",
+                f"施策 {its.code} の名称が{ja}と違います。番号か名称を直してください。",
+                f"Measure {its.code} has another title on {en}. Correct its number or its title.",
                 entry.row,
                 entry.block.title,
             )
@@ -171,11 +172,23 @@ class Measures:
             return  # a list of measures, which reports on no year
         if measure.code in self.repeated and not entry.again:
             self.repeated[measure.code].append(_texts(entry))
-        for year in block.years or self.years.of_row(entry):
-            cells, extra = _cells(entry, year)
-            # Of several years side by side, those that it was reported in.
-            if len(block.years) < 2 or any(cells.get(name) for name in YEARLY):
-                self._add(entry, measure, year, cells, extra)
+        for year in self._years(entry):
+            self._add(entry, measure, year, *_cells(entry, year))
+
+    def _years(self, entry: Entry) -> list[int]:
+        """The years that the row reports on: of several side by side, those of which it says something."""
+        block = entry.block
+        if len(block.years) < 2:
+            return block.years or self.years.of_row(entry)
+        said = {column.year for column in block.evaluated if entry.row.cell(column.place).strip()}
+        years = [year for year in block.years if year in said]
+        if said and not years:
+            self.notes.warn(
+                "どの年度の欄も空欄なので、施策の名称だけを読み、ほかの列は残しませんでした。",
+                "Nothing is said of any of the years: only the measure was read, its other columns were not kept.",
+                entry.row,
+            )
+        return years
 
     def _add(
         self,
@@ -226,10 +239,11 @@ class Measures:
         row = entry.row
         sheet, line = self.first.setdefault((code, year), (entry.sheet, row.line))
         if sheet != entry.sheet and len(self.asked.sheets) < 2:
+            ja, en = self.notes.where(sheet, line)
             self.notes.wrong(
-                f"施策 {code} の {year} 年度は、シート「{sheet}」の {line} 行目にもあります。"
+                f"施策 {code} の {year} 年度は、{ja}にもあります。"
                 "読むシートを sheet で指定してください。両方の行を残すなら、両方をコンマ区切りで指定します。",
-                f"Measure {code} has a row for {year} on sheet {sheet}, line {line}, too. Name the sheet to "
+                f"Measure {code} has a row for {year} on {en}, too. Name the sheet to "
                 "read with sheet; to keep the rows of both, name both, separated by a comma.",
                 row,
             )
@@ -237,11 +251,13 @@ class Measures:
         self.count[code, year] += 1
         texts = list(map(cells.get, YEARLY))
         said = (code, year, *texts, cells.get("department"), *sorted(extra.items()))
-        twin = self.said.setdefault(said, row.line)
-        if twin != row.line and any(texts) and "ordinal" not in cells:
+        here = entry.sheet, row.line
+        twin = self.said.setdefault(said, here)
+        if twin != here and any(texts) and "ordinal" not in cells:
+            ja, en = self.notes.where(*twin)
             self.notes.warn(
-                f"{twin} 行目と同じ内容です。同じ施策の別の行として残しました。",
-                f"This says the same as line {twin}. Both were kept as rows of measure {code}.",
+                f"{ja}と同じ内容です。同じ施策の別の行として残しました。",
+                f"This says the same as {en}. Both were kept as rows of measure {code}.",
                 row,
             )
         told = cells.get("ordinal")

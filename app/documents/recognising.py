@@ -37,7 +37,7 @@ class _Document:
         self.notes = Notes()
         self.years = Years(asked.fiscal_year, self.notes)
         self.top = Top(self.years, self.notes)
-        self.headers = Headers(asked.mapping)
+        self.headers = Headers(asked.mapping, self.notes)
         self.columns = Columns(asked.mapping, self.years, self.notes)
         self.measures = Measures(asked, self.years, self.notes)
 
@@ -69,6 +69,7 @@ class _Document:
         """Read the sheets, and return those with a table."""
         entries: list[Entry] = []
         read: list[Sheet] = []
+        self.notes.sheets = [sheet.name for sheet in sheets]
         for sheet in sheets:
             if self.asked.sheets and sheet.name not in self.asked.sheets:
                 continue
@@ -92,10 +93,10 @@ class _Document:
             self._tell_no_header(sheets)
         return read
 
-    def _entries(self, rows: Sequence[Row], first: int, sheet: Sheet) -> list[Entry]:
+    def _entries(self, rows: Sequence[Row], first: range, sheet: Sheet) -> list[Entry]:
         self._check_characters(rows)
         places = self.headers.places(rows, first)
-        self.top.read(rows[:first], rows[places[0].stop :])
+        self.top.read(rows[: first.start], rows[places[0].stop :])
         ends = [*(place.start for place in places[1:]), len(rows)]
         blocks = [
             self.columns.block(rows, place, end, sheet.spans) for place, end in zip(places, ends, strict=True)

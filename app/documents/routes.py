@@ -177,7 +177,8 @@ class ImportQuery(Told):
             Field(
                 max_length=20_000,
                 description='What columns are, as JSON: `{"column number or header": "field"}`, or the `mapping` of a '
-                "report, corrected. It wins over recognition (列の対応)",
+                'report, corrected. A field may be `{"field": "rating", "fiscal_year": "R5"}` or '
+                '`{"field": "extra", "name": "決算額"}`. It wins over recognition (列の対応)',
                 examples=['{"5": "implementation"}'],
             ),
             AfterValidator(_readable),
@@ -204,7 +205,9 @@ class MeasuresFound(BaseModel):
 
 class ColumnShown(BaseModel):
     column: Annotated[int, Field(ge=1, description="Counted from 1 (列)")]
-    header: Annotated[str, Field(description="Its header as printed; empty where it has none (見出し)")]
+    header: Annotated[
+        str, Field(description="Its header as printed, or the name that it is kept under; or empty (見出し)")
+    ]
     field: Annotated[
         str | None, Field(description="What it was understood as; null where that is open (項目)")
     ]

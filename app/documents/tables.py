@@ -13,7 +13,7 @@ from typing import Any, NotRequired, TypedDict
 
 from app.documents.numbering import Label
 from app.documents.reading import Problem, Row
-from app.documents.vocabulary import EXACT, YEARLY, spaced
+from app.documents.vocabulary import EXACT, YEARLY, year_alone
 from app.kit.text import MANY_LINES, excerpt, fold
 
 LONGEST = {
@@ -47,6 +47,16 @@ class Asked:
     on_repeat: str | None = None  # "skip" or "keep" rows that say 再掲 and differ
 
 
+def places_told(mapping: Mapping[str, Any]) -> list[int]:
+    """The columns that a mapping tells by their numbers."""
+    return [int(key) for key in mapping if key.isdecimal() and len(key) < 6]
+
+
+def words_told(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """The headers that it tells by their words. A number is that of a column, unless it is a year."""
+    return {key: told for key, told in mapping.items() if not key.isdecimal() or year_alone(key)}
+
+
 class Mapped(TypedDict):
     """What a column was understood as. The fiscal year is that of the evaluations its cells belong to."""
 
@@ -54,6 +64,7 @@ class Mapped(TypedDict):
     header: str
     field: str
     fiscal_year: NotRequired[int]
+    name: NotRequired[str]  # where the mapping that came with the document gives it one
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,21 +123,24 @@ class Recognised:
 @dataclass(slots=True)
 class Column:
     place: int  # counted from 1
-    name: str  # as printed
+    name: str  # as printed, or as it is kept
     field: str  # also "extra", which is kept as it is, and "nothing", which is not read
     year: int | None = None  # of the evaluations that its cells belong to
     told: bool = False  # by the mapping that came with the document
     dated: int | None = None  # the year that its own header gives
+    year_told: bool = False  # by the mapping, too: that of the evaluations
+    named: bool = False  # by the mapping
+    above: str = ""  # what its header says above its name
     choices: tuple[str, ...] = ()  # the fields that it may be, as long as that is open
 
     @property
     def ahead(self) -> bool:
         """Whether its header names the year after the one reported on, as that of a plan does."""
-        return self.field == "next_plan" and not self.told
+        return self.field == "next_plan" and not self.year_told
 
     def keep(self) -> None:
         """It has no field of its own and stays under its printed name."""
-        self.field, self.name = "extra", spaced(self.name)
+        self.field = "extra"
 
 
 @dataclass
@@ -138,6 +152,7 @@ class Block:
     columns: list[Column]
     width: int
     years: list[int]  # that its columns report on; none where a column tells the year of each row
+    near: int | None  # a year that is told in or above it, in whose era one without its own is read
 
     def of(self, *fields: str) -> list[Column]:
         return [column for column in self.columns if column.field in fields]
@@ -195,6 +210,7 @@ class Notes:
 
     def __init__(self) -> None:
         self.sheet: str | None = None  # the one that is being read, where there are several
+        self.sheets: list[str | None] = []  # all of them, in the order of the file
         self.taken: dict[str | None, dict[int, tuple[str, str | None]]] = defaultdict(dict)
         self._problems: list[Problem] = []
         self._warnings: list[Problem] = []
@@ -233,7 +249,7 @@ class Notes:
 
     @property
     def problems(self) -> list[Problem]:
-        problems = sorted(self._problems, key=_place)
+        problems = sorted(self._problems, key=self._place)
         if self._untold:
             ja = f"問題がほかに {self._untold:,} か所あります。上の問題を直して、もう一度お試しください。"
             en = f"There are {self._untold:,} more problems. Correct those above and try again."
@@ -242,11 +258,17 @@ class Notes:
 
     @property
     def warnings(self) -> list[Problem]:
-        return sorted(self._warnings, key=_place)[:MOST_PROBLEMS]
+        return sorted(self._warnings, key=self._place)[:MOST_PROBLEMS]
 
+    def _place(self, problem: Problem) -> tuple[int, int, int]:
+        sheet = self.sheets.index(problem.sheet) if problem.sheet in self.sheets else -1
+        return sheet, problem.line or 0, problem.column or 0
 
-def _place(problem: Problem) -> tuple[str, int, int]:
-    return problem.sheet or "", problem.line or 0, problem.column or 0
+    def where(self, sheet: str | None, line: int) -> tuple[str, str]:
+        """A line as it is told of another one, in both languages."""
+        if sheet == self.sheet:
+            return f"{line} 行目", f"line {line}"
+        return f"シート「{sheet}」の {line} 行目", f"sheet {sheet}, line {line}"
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from unicodedata import normalize
 from pydantic_core import PydanticCustomError
 
 from app import fiscal_years
+from app.documents.marks import SYMBOLS
 
 # The first word of each is the one that our own documents print. Spaces, widths and brackets make no difference.
 WORDS = {
@@ -51,6 +52,7 @@ FIELDS = (*WORDS, "extra", "ignore")  # what an explicit mapping may say of a co
 PRINTED = {field: words.split()[0] for field, words in WORDS.items()} | {"rationale": "理由・課題等"}
 WEAK = {"備考", "所見", "今後の課題"}  # give way where another column is meant more plainly
 UNSURE = {"取組内容": ("title", "implementation"), "事業内容": ("title", "implementation")}
+DATED = ("implementation", "next_plan", "title")  # what R5取組 may be
 
 LONGEST = 100
 EFFORT = re.compile("取り?組み?")
@@ -70,7 +72,14 @@ OF_YEAR = re.compile("^(?:年度(?=.)|(?:当該|本|今|当|同)年度)(?:の|�
 LINKED = re.compile("^(?:の|における|分の?)")
 EARLIER = re.compile("^(?:前々?|昨|一昨)(?:年度|年|回)")
 NO_RESULT = re.compile("(指標|予算|決算|目標|数値|事業費|金額|基準|値|前期|累計).*(実績|状況)$")
+BY_WHOM = re.compile(
+    "第?[一二三1-3]次|最終|内部|外部|自己|庁内|行政|市民|委員会?|有識者|事務局|担当課|所管課|主管課"
+)
+VALUE = re.compile(".{0,10}(基準|現状|現況|目標|当初|策定時の?)(値|数値)")
 RATED = re.compile(".{1,10}評価(結果|区分)?$")
+AMOUNT = re.compile(
+    rf"約?[-▲△−]?[0-9][0-9,.]*(%|割|点|件|人|名|回|個|校|園|か所|箇所|世帯|団体|円|千円|万円|億円)?|[A-Z]|[{SYMBOLS}]"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +140,27 @@ def year_alone(cell: str) -> Header | None:
     return None
 
 
+def year_in(cell: str) -> tuple[int | None, int | None]:
+    """The one year that a header cell tells, with or without its era, whatever its other words are."""
+    year, bare, _ = _take_year(plain(cell[:LONGEST]))
+    return (None, None) if year == _SEVERAL else (year, bare)
+
+
+def is_rater(cell: str) -> bool:
+    """Who rates, or at which turn, as it stands below 評価."""
+    return BY_WHOM.fullmatch(plain(cell[:LONGEST])) is not None
+
+
+def is_value(cell: str) -> bool:
+    """A header of values that the work is held against, such as 基準値, whose year is another one."""
+    return VALUE.fullmatch(plain(cell[:LONGEST])) is not None
+
+
+def is_amount(cell: str) -> bool:
+    """A number, perhaps with its unit, or a mark: what stands below headers."""
+    return len(cell) <= LONGEST and AMOUNT.fullmatch("".join(normalize("NFKC", cell).split())) is not None
+
+
 _SEVERAL = -1
 
 
@@ -158,6 +188,8 @@ def _bare_words(words: str) -> str:
 def _fields(words: str, *, dated: bool) -> tuple[tuple[str, ...], bool] | None:
     if words in ("計画", "予定") and dated:  # H30計画: a title has no year
         return ("next_plan",), False
+    if words in ("取組", *UNSURE) and dated:
+        return DATED, False
     if field := BY_WORD.get(words.lower()):
         return (field,), words in WEAK
     if words in UNSURE:

@@ -1,24 +1,29 @@
 """The fiscal years of a table: which its rows report on, and to which of them each column belongs.
 
-Headers tell a year (H29実施内容), or the cell above them does; a column without one has that of the next on its left.
-The plan for the next year belongs to the year before. Where no header tells a year, a column may tell that of each row,
-or the lines above the table tell it for all, or whoever sends the document. A year without its era (29) is the one
-near those that are told with theirs.
+Headers tell a year (H29実施内容), or the cell above them does; a column without one has that of the next on its left,
+if each year has one of its kind, and is asked about otherwise. The plan for the next year belongs to the year before.
+Where no header tells a year, a column may tell that of each row, or the lines above the table tell it for all, or the
+name of its sheet, or whoever sends the document; where they differ, it is asked. The year of 基準値 is none of these.
+A year without its era (29) is the one near those that are told with theirs.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import date
 
 from pydantic_core import PydanticCustomError
 
 from app import fiscal_years
 from app.documents.reading import Row
 from app.documents.tables import Column, Entry, Notes
-from app.documents.vocabulary import YEARLY, header, plain, year_alone, years_of
+from app.documents.vocabulary import LONGEST, YEARLY, header, is_value, plain, year_alone, year_in, years_of
 
 RESULTS = ("implementation", "rating", "rationale")
+HEISEI_ON = [era for era in fiscal_years.ERAS if era.begins >= 1989]
 NEAR = 5  # years: a table does not reach further from the year that it is about
-BROKEN = re.compile("[元0-9０-９]年度")
+AFTER = re.compile("今後|[次翌来]年度")
+BROKEN = re.compile("(?<![0-9０-９~〜～－–らー-])[元0-9０-９]{1,2}年度")  # not the end of a term
 BARE = re.compile("([0-9]{1,2}|元)(?:年度?)?")
 
 
@@ -28,9 +33,8 @@ class Years:
     def __init__(self, asked: int | None, notes: Notes) -> None:
         self.asked = asked
         self.notes = notes
-        self.above: int | None = None  # that the lines above the tables of this sheet tell
-        self.header: list[str] = []  # the cells of the last header
-        self.without_era: int | None = None  # the line of the last header that was asked for an era
+        self.above: int | None = None  # that the lines above the tables of this sheet tell, or its name
+        self.without_era: Row | None = None  # the last row that was asked for an era
 
     # ---- the lines above a table
 
@@ -39,17 +43,22 @@ class Years:
         told = [years_of(line) for line in lines]
         reported = {year for years, _, _ in told for year in years}
         chosen = reported or {year for _, years, _ in told for year in years}
-        self.above = min(chosen) if len(chosen) == 1 else None
+        self.above = min(chosen) if len(chosen) == 1 else self._of_sheet()
         broken = next((row for row in rows if any(map(BROKEN.search, row.cells))), None)
         if self.asked is not None:
             if self.above not in (None, self.asked):
                 self.notes.warn(
-                    f"表の上の行は {self.above} 年度ですが、指定された {self.asked} 年度として読みました。",
-                    f"The lines above the table say {self.above}; it was read as {self.asked}, as told.",
+                    f"この表は {self.above} 年度のものですが、指定された {self.asked} 年度として読みました。",
+                    f"The table is of {self.above}; it was read as {self.asked}, as told.",
                 )
             self.above = self.asked
-        elif broken and not any(every for _, _, every in told):
+        elif self.above is None and broken and not any(every for _, _, every in told):
             self._unreadable(broken, broken.filled()[0])
+
+    def _of_sheet(self) -> int | None:
+        """That the sheet is named by, where others are named by other years."""
+        years = {name: year_in(name or "")[0] for name in self.notes.sheets}
+        return years.get(self.notes.sheet) if len(set(filter(None, years.values()))) > 1 else None
 
     def _unreadable(self, row: Row, column: int) -> None:
         self.notes.wrong(
@@ -61,30 +70,23 @@ class Years:
 
     # ---- years without their era
 
-    def near(self, row: Row) -> int | None:
-        """The year that the document speaks of where this row stands."""
-        return self.above or next(
-            (
-                said.year
-                for cell in (*row.cells, *self.header)
-                if (said := header(cell) or year_alone(cell)) and said.year
-            ),
-            None,
-        )
+    def near(self, cells: Iterable[str]) -> int | None:
+        """The year that the document speaks of above these cells or in them."""
+        return self.above or _told(cells)
 
     def of_era(self, bare: int, near: int | None, row: Row, column: int) -> int | None:
         """In a table of H29, 30 is H30."""
-        if near is not None:
-            era = next(era for era in fiscal_years.ERAS if era.begins <= near)
-            year = era.begins + bare - 1
-            if abs(year - near) <= NEAR:
-                return year
-        self.without_era = row.line
-        heisei, reiwa = fiscal_years.label(1988 + bare), f"令和{bare}年度"
+        if (year := _of_era(bare, near)) is not None:
+            return year
+        self.without_era = row
+        # No plan reaches further than ten years.
+        eras = [era for era in HEISEI_ON if era.begins + bare - 1 <= date.today().year + 10] or HEISEI_ON[-1:]
+        names = [f"{era.name}{bare}年度" for era in eras]
+        short = [f"{era.letter}{bare}" for era in eras]
         self.notes.wrong(
-            f"「{bare}」には元号がありません（{heisei} か {reiwa} か、分かりません）。"
-            f"H{bare} か R{bare} のように見出しに書くか、fiscal_year で年度を指定してください。",
-            f"A year {bare} has no era. Write H{bare} or R{bare} into the header, or tell fiscal_year.",
+            f"「{bare}」には元号がありません（{' か '.join(names)} でしょうか）。"
+            f"{' か '.join(short)} のように書くか、fiscal_year で年度を指定してください。",
+            f"A year {bare} has no era. Write {' or '.join(short)}, or tell fiscal_year.",
             row,
             column,
         )
@@ -92,20 +94,75 @@ class Years:
 
     # ---- the columns under a header
 
+    def settle(self, columns: list[Column], rows: Sequence[Row], row: Row) -> None:
+        """Whether a column of years tells those that its rows report on."""
+        dated = any(column.dated is not None and column.field in YEARLY for column in columns)
+        for at, column in enumerate(columns):
+            if column.field != "fiscal_year" or column.told:
+                continue
+            if dated or any(is_value(beside.name) for beside in columns[max(at - 1, 0) : at + 2]):
+                column.keep()
+            elif self.above is not None:
+                self._hold_against(self.above, column, rows, row)
+
+    def _hold_against(self, year: int, column: Column, rows: Sequence[Row], row: Row) -> None:
+        cells = {cell for below in rows if (cell := below.cell(column.place)).strip()}
+        other = next((cell for cell in sorted(cells) if _read(cell, year) != year), None)
+        if other is None:
+            return
+        column.keep()
+        if self.asked is not None:
+            self.notes.warn(
+                f"列「{column.name}」には「{other}」もありますが、指定された {year} 年度として読み、"
+                "この列は extra に残しました。",
+                f"Column {column.name} has {other} as well; all was read as {year}, as told, "
+                "and the column kept in extra.",
+                row,
+                column.place,
+            )
+        else:
+            self.notes.wrong(
+                f"この表は {year} 年度のものですが、列「{column.name}」には「{other}」があります。"
+                f'評価の年度であれば mapping で {{"{column.place}": "fiscal_year"}}、'
+                f'基準値や開始の年度などであれば {{"{column.place}": "extra"}} と教えてください。',
+                f"The table is of {year}, its column {column.name} has {other}. Tell with mapping "
+                f'{{"{column.place}": "fiscal_year"}} if that is the year reported on, or '
+                f'{{"{column.place}": "extra"}} if it is another, such as the one in which it began.',
+                row,
+                column.place,
+            )
+
     def of_columns(self, columns: list[Column], row: Row) -> list[int]:
         """The years that the rows below report on; none where each row tells its own. Columns are given theirs."""
+        years = self._reported(columns, row)
+        for column in columns:
+            if years and column.field == "extra" and column.dated is not None and column.dated not in years:
+                # Kept with every year that is reported on, by a name that tells its own.
+                column.year = None
+                if year_in(column.name) == (None, None):
+                    column.name = fiscal_years.label(column.dated) + column.name
+        return years
+
+    def _reported(self, columns: list[Column], row: Row) -> list[int]:
         yearly = [
             column
             for column in columns
             if column.field in YEARLY or (column.field == "extra" and column.dated is not None)
         ]
-        dated = [(c, c.dated) for c in yearly if c.dated is not None and c.field != "extra"]
         if all(column.field == "extra" for column in yearly):
             return []
+        if any(column.field == "fiscal_year" and column.told for column in columns):
+            for column in yearly:
+                column.year = None
+            return []
+        results = [(c.field, c.dated) for c in yearly if c.dated is not None and c.field in RESULTS]
+        fields, years = {field for field, _ in results}, {year for _, year in results}
+        for column in yearly:
+            if column.ahead and column.dated in years and (column.told or AFTER.search(plain(column.name))):
+                column.dated += 1  # 今後の取組 of a year is planned for the one after
+        dated = [(c, c.dated) for c in yearly if c.dated is not None and c.field != "extra"]
         if not dated:
             return self._from_elsewhere(columns, yearly, row)
-        results = [(column.field, year) for column, year in dated if column.field in RESULTS]
-        fields, years = {field for field, _ in results}, {year for _, year in results}
         if len(years) > 1 and len(fields) < len(results):
             return self._side_by_side(columns, years, row)
         return self._of_one_year(yearly, dated, row)
@@ -113,7 +170,7 @@ class Years:
     def _from_elsewhere(self, columns: list[Column], yearly: list[Column], row: Row) -> list[int]:
         if any(column.field == "fiscal_year" for column in columns):
             return []
-        if self.above is None and self.without_era != row.line:
+        if self.above is None and self.without_era is not row:
             self.notes.wrong(
                 "どの年度の評価か分かりません。見出しに H29実施内容 のように書くか、fiscal_year で指定してください。",
                 "Nothing tells the fiscal year. Write it into the header, as in H29実施内容, or tell fiscal_year.",
@@ -166,17 +223,34 @@ class Years:
                 current = year if column.field in (*YEARLY, "extra") else current
             if column.field in YEARLY or (column.field == "extra" and column.dated is not None):
                 column.year = current
-            if column.field in YEARLY and column.year is None:
-                self.notes.wrong(
-                    "何年度の列か分かりません。見出しに年度を書くか、mapping で教えてください。",
-                    "Nothing tells the year of this column. Write it into the header, or tell it with mapping.",
-                    row,
-                    column.place,
-                )
-                column.field = "nothing"
+        years: dict[str, set[int | None]] = defaultdict(set)
+        for column in columns:
+            years[column.field].add(column.year)
+        for column in columns:
+            # It is plain which year a column belongs to where each of them has one of its kind.
+            sure = column.year is not None and (column.ahead or years[column.field] == results)
+            if column.dated is not None or column.field not in YEARLY or sure:
+                continue
+            if not column.told and (said := header(column.name)) and said.weak:  # 備考
+                column.keep()
+                column.year = None
+            else:
+                self._ask_year(column, max(results), row)
         return sorted(
             {column.year for column in columns if column.field in YEARLY and column.year is not None}
         )
+
+    def _ask_year(self, column: Column, year: int, row: Row) -> None:
+        told = f'{{"{column.place}": {{"field": "{column.field}", "fiscal_year": {year}}}}}'
+        self.notes.wrong(
+            f"何年度の列か分かりません。見出しに年度を書くか、mapping で教えてください（例: {told}。"
+            'そのまま残すなら "extra"）。',
+            "Nothing tells the year of this column. Write it into the header, or tell it with mapping, "
+            f'such as {told}; "extra" keeps it as it is.',
+            row,
+            column.place,
+        )
+        column.field = "nothing"
 
     # ---- a row
 
@@ -186,10 +260,38 @@ class Years:
         try:
             return [fiscal_years.parse(entry.year)]
         except PydanticCustomError:
-            bare = BARE.fullmatch(plain(entry.year))
+            bare = _bare(entry.year)
         if bare is None:
             self._unreadable(entry.row, column)
             return []
-        number = 1 if bare[1] == "元" else int(bare[1])
-        year = self.of_era(number, self.near(entry.row), entry.row, column)
+        near = entry.block.near or next(
+            (year for cell in entry.row.cells if (year := year_in(cell)[0])), None
+        )
+        year = self.of_era(bare, near, entry.row, column)
         return [] if year is None else [year]
+
+
+def _told(cells: Iterable[str]) -> int | None:
+    found = (header(cell) or year_alone(cell) for cell in cells)
+    return next((said.year for said in found if said and said.year), None)
+
+
+def _of_era(bare: int, near: int | None) -> int | None:
+    """The year of this number in the era of a year that it is near to."""
+    if near is None:
+        return None
+    year = next(era.begins for era in fiscal_years.ERAS if era.begins <= near) + bare - 1
+    return year if abs(year - near) <= NEAR else None
+
+
+def _bare(cell: str) -> int | None:
+    found = BARE.fullmatch(plain(cell[:LONGEST]))
+    return found and (1 if found[1] == "元" else int(found[1]))
+
+
+def _read(cell: str, near: int) -> int | None:
+    try:
+        return fiscal_years.parse(cell)
+    except PydanticCustomError:
+        bare = _bare(cell)
+        return None if bare is None else _of_era(bare, near)

@@ -79,6 +79,7 @@ function place({ sheet, line, column }) {
 
 const FIELDS = Object.keys(columns).join("|");
 const ANSWERS = new RegExp(
+  '\\{"(?<of>\\d+)": (?<whole>\\{"field": [^{}]+\\})\\}|' +
   "(?<name>fiscal_year|encoding|on_rename|on_repeat|numbering|(?<=with )sheet|sheet(?= で))(?:=(?<value>\\w+))?" +
   `|(?<mapping>mapping)|(?:\\{"(?<number>\\d+)": )?"(?<field>${FIELDS})"\\}?` +
   `|\\b(?<one>${FIELDS})(?= / )|(?<= / |mapping で |column to )(?<other>${FIELDS})\\b`,
@@ -98,12 +99,18 @@ function live({ detail, at, column }) {
   return [...parts, detail.slice(end)];
 }
 
-function control({ name, value, mapping, number, field, one, other }, at, column) {
+function control({ of, whole, name, value, mapping, number, field, one, other }, at, column) {
+  if (whole) return answer(of, JSON.parse(whole));
   if (mapping) return button(words.head, () => goTo(selectOf(at, column) ?? result.querySelector("select")));
   if (name && value) return setting(form.elements[name], value);
   if (name) return button(labelOf(name), () => goTo(form.elements[name]));
   const [told, meant] = [number ?? column, field ?? one ?? other];
   return told && button(columns[meant], () => correct(told, { field: meant }));
+}
+
+function answer(number, told) {
+  const said = [columns[told.field], told.fiscal_year && yearLabel(told.fiscal_year), told.name];
+  return button(said.filter(Boolean).join(" "), () => correct(number, told));
 }
 
 function setting(field, value) {
