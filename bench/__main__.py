@@ -3,8 +3,10 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
+from itertools import product
 
 from app.kit.settings import ROOT
 from bench import once, report
@@ -33,6 +35,10 @@ ONCE = ("POST", "bulk", "import", "export", "start", "workers")
 SIZES = (26, 1_000, 10_000, 100_000, 1_000_000)
 
 
+Part = tuple[str, Callable[[], object]]
+Place = SQLite | PostgreSQL
+
+
 def main() -> int:
     options = _options()
     if complaint := missing():
@@ -40,82 +46,67 @@ def main() -> int:
         return 1
     file = FOLDER / f"figures-{state()}.json"
     figures = Figures()
-    figures.read(file)
-    if options.again:
-        figures = Figures()
+    if not options.again:
+        figures.read(file)
     with ExitStack() as stack:
-        for name in options.databases:
-            place = SQLite() if name == "sqlite" else stack.enter_context(postgresql())
-            for part in _parts(options, place, figures):
-                part()
+        for database in options.databases:
+            place = SQLite() if database == "sqlite" else stack.enter_context(postgresql())
+            for name, measure in _parts(options, place, figures):
+                start = time.monotonic()
+                measure()
                 figures.write(file)
+                print(f"{database}: {name}, {time.monotonic() - start:.0f} s", flush=True)
     lines = report.lines(figures, options.rows)
     print("\n".join(lines))
     if options.write:
-        report.write(ROOT / "docs" / "benchmarks.md", lines)
+        report.write(ROOT / "docs" / "benchmarks.md", [*lines, report.PICTURE])
         (ROOT / "docs" / "benchmarks.svg").write_text(report.plot(figures), "utf-8")
     return 0
 
 
-def _parts(
-    options: argparse.Namespace, place: SQLite | PostgreSQL, figures: Figures
-) -> list[Callable[[], None]]:
-    """What is to be measured on this database, in order: each round goes once through all of it."""
+def _parts(options: argparse.Namespace, place: Place, figures: Figures) -> Iterator[Part]:
+    """What is to be measured on this database, in order; each is done before the next is asked for."""
     kinds = [kind for kind in ASKED if kind in options.only]
-    live = [LIVE[name]() for name in LIVE if name in options.peers and place.name in LIVE[name].databases]
-    parts: list[Callable[[], None]] = []
-    sizes: dict[str, int] = {}
-
-    def add(name: str, run: Callable[[], None]) -> None:
-        def told() -> None:
-            start = time.monotonic()
-            run()
-            print(f"{place.name}: {name}, {time.monotonic() - start:.0f} s", flush=True)
-
-        parts.append(told)
-
-    def checked() -> None:
-        sizes.update(check([Shinchoku(), *live], place.of, options.rows, kinds))
-
-    def limited(name: str, setting: str) -> None:
-        of_hits = {kind: sizes[kind] for kind in HITS if kind in sizes} | {"304": 0}
-        limit(LIMITS[name](of_hits), kinds, options.rows, options.seconds, setting, figures, place.name)
-
-    def asked(server: Server, setting: str) -> None:
-        url = place.of(server.data, options.rows)
-        turn(server, url, options.rows, kinds, options.seconds, setting, figures, place.name)
-
     if kinds:
-        add("same rows from everybody", checked)
-        for setting in options.settings:
-            for round in range(1, options.rounds + 1):
-                for name in (name for name in LIMITS if name in options.peers and {*HITS} & {*kinds}):
-                    add(f"{name}, {setting}, round {round}", lambda n=name, s=setting: limited(n, s))
-                for server in (Shinchoku(), *live):
-                    add(f"{server.name}, {setting}, round {round}", lambda v=server, s=setting: asked(v, s))
+        yield from _turns(options, place, figures, kinds)
     if "growth" in options.only:
-        wanted = kinds or [*ASKED]
-        for round in range(1, options.rounds + 1):
-            for rows in options.sizes:
-                add(
-                    f"one at a time at {rows:,} rows, round {round}",
-                    lambda n=rows: cost(
-                        Shinchoku(), place.of("shinchoku", n), n, wanted, options.seconds, figures, place.name
-                    ),
-                )
+        for round, rows in product(range(1, options.rounds + 1), options.sizes):
+            url = place.of("shinchoku", rows)
+            asked = (Shinchoku(), url, rows, kinds or [*ASKED], options.seconds, figures, place.name)
+            yield f"one at a time at {rows:,} rows, round {round}", partial(cost, *asked)
     largest = max(options.sizes)
-    runs: dict[str, Callable[[], None]] = {
-        "POST": lambda: once.posts(place, options.rows, options.seconds, figures, options.peers),
-        "bulk": lambda: once.bulks(place, options.rows, figures, options.peers),
-        "import": lambda: once.imports(place, figures),
-        "export": lambda: once.exports(place, largest, figures, options.peers),
-        "start": lambda: once.starts(place, figures),
-        "workers": lambda: once.workers(place, options.rows, options.seconds, figures),
+    of_their_own: dict[str, Callable[[], object]] = {
+        "POST": partial(once.posts, place, options.rows, options.seconds, figures, options.peers),
+        "bulk": partial(once.bulks, place, options.rows, figures, options.peers),
+        "import": partial(once.imports, place, figures),
+        "export": partial(once.exports, place, largest, figures, options.peers),
+        "start": partial(once.starts, place, figures),
+        "workers": partial(once.workers, place, options.rows, options.seconds, figures),
     }
-    for name in (name for name in ONCE if name in options.only):
-        for round in range(1, options.rounds + 1):
-            add(f"{name}, round {round}", runs[name])
-    return parts
+    for name, round in product(ONCE, range(1, options.rounds + 1)):
+        if name in options.only:
+            yield f"{name}, round {round}", of_their_own[name]
+
+
+def _turns(options: argparse.Namespace, place: Place, figures: Figures, kinds: list[str]) -> Iterator[Part]:
+    """Everybody in turn, round after round."""
+    live = [LIVE[name]() for name in LIVE if name in options.peers and place.name in LIVE[name].databases]
+    sizes: dict[str, int] = {}
+    yield (
+        "as many rows from everybody",
+        lambda: sizes.update(check(live, place.of, options.rows, kinds)),
+    )
+    lengths = {kind: sizes[kind] for kind in HITS if kind in sizes} | {"304": 0}
+    limits = [LIMITS[name](lengths) for name in LIMITS if name in options.peers]
+    every: list[Server] = [Shinchoku(), *live]
+    for setting, round in product(options.settings, range(1, options.rounds + 1)):
+        for constant in limits:
+            told = (constant, [*lengths], options.rows, options.seconds, setting, figures, place.name)
+            yield f"{constant.name}, {setting}, round {round}", partial(limit, *told)
+        for server in every:
+            url = place.of(server.data, options.rows)
+            asked = (server, url, options.rows, kinds, options.seconds, setting, figures, place.name)
+            yield f"{server.name}, {setting}, round {round}", partial(turn, *asked)
 
 
 def _options() -> argparse.Namespace:

@@ -122,7 +122,7 @@ def _book(number: int, rows: int) -> Book:
     ]
     measures = []
     each = MEASURES // SECTIONS
-    for place in range(-(-rows // len(YEARS))):
+    for place in range(MEASURES):
         section = sections[place // each]
         group, item = divmod(place % each, 5)
         measures.append(
@@ -141,7 +141,7 @@ def _book(number: int, rows: int) -> Book:
         _evaluation(number * ROWS + n, measure, year, chance, plan)
         for n, (measure, year) in enumerate(places, 1)
     ]
-    return Book(plan, sections, measures, evaluations)
+    return Book(plan, sections, measures[: -(-rows // len(YEARS))], evaluations)
 
 
 def _evaluation(id: int, measure: Measure, year: int, chance: random.Random, plan: Plan) -> Evaluation:

@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,20 +41,23 @@ TOGETHER = 10  # plans that are written in one transaction
 
 def fill_shinchoku(url: str, books: Iterable[data.Book]) -> None:
     database = Database(url, pool_size=2, busy_timeout=60)
-    migrations.upgrade(database)
-    with database.writing() as session:
-        holder = {"id": KEY.id, "name": "bench", "role": "admin", "secret_sha256": KEY.sha256}
-        session.execute(sa.insert(API_KEY).values(holder | {"created_at": now()}))
-    for some in _in_groups(books, TOGETHER):
+    try:
+        migrations.upgrade(database)
         with database.writing() as session:
-            save(session, Plan, [_plan(book.plan) for book in some])
-            save(session, Section, [_row(each) for book in some for each in book.sections])
-            save(session, Measure, [_row(each) for book in some for each in book.measures])
-            save(session, Evaluation, [_row(each) for book in some for each in book.evaluations])
-    if not database.sqlite:  # what its autovacuum would do a minute later
-        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("VACUUM ANALYZE")
-    database.dispose()
+            holder = {"id": KEY.id, "name": "bench", "role": "admin", "secret_sha256": KEY.sha256}
+            session.execute(sa.insert(API_KEY).values(holder | {"created_at": now()}))
+        for some in _in_groups(books, TOGETHER):
+            with database.writing() as session:
+                save(session, Plan, [_plan(book.plan) for book in some])
+                save(session, Section, [_row(each) for book in some for each in book.sections])
+                save(session, Measure, [_row(each) for book in some for each in book.measures])
+                save(session, Evaluation, [_row(each) for book in some for each in book.evaluations])
+        if not database.sqlite:  # what its autovacuum would do a minute later
+            alone = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+            with alone.connect() as connection:
+                connection.exec_driver_sql("VACUUM ANALYZE")
+    finally:
+        database.dispose()
 
 
 def _plan(plan: data.Plan) -> dict[str, Any]:
@@ -215,6 +218,10 @@ class PostgreSQL:
             connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
 
 
+def _run(command: Sequence[str | Path]) -> None:
+    subprocess.run(command, cwd="/", check=True, stdout=subprocess.DEVNULL, **unprivileged())
+
+
 @contextmanager
 def postgresql() -> Iterator[PostgreSQL]:
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -227,7 +234,7 @@ def postgresql() -> Iterator[PostgreSQL]:
 
         def control(*command: str) -> None:
             told = [binaries / "pg_ctl", "-D", data_folder, "-l", Path(socket) / "log", "-w", *command]
-            subprocess.run(told, cwd="/", check=True, stdout=subprocess.DEVNULL, **unprivileged())
+            _run(told)
 
         if not (data_folder / "ready").exists():
             shutil.rmtree(data_folder, ignore_errors=True)
@@ -235,7 +242,7 @@ def postgresql() -> Iterator[PostgreSQL]:
             hand_over(data_folder)
             options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"]
             made = [binaries / "initdb", "-D", data_folder, *options]
-            subprocess.run(made, cwd="/", check=True, stdout=subprocess.DEVNULL, **unprivileged())
+            _run(made)
             (data_folder / "ready").touch()
         memory = "-c shared_buffers=512MB -c max_wal_size=4GB"  # of 128 MB and 1 GB: a million rows are more
         control("start", "-o", f"-k {socket} -c listen_addresses='' -c max_connections=300 {memory}")

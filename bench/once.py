@@ -143,7 +143,7 @@ def _confirm(report: dict[str, Any], **expected: int) -> None:
             raise Failed(f"{report[what]} {what}, not {number}")
 
 
-def imports(place: Place, figures: Figures, rows: int = IMPORTED) -> None:
+def imports(on: Place, figures: Figures, rows: int = IMPORTED) -> None:
     """A file of evaluations into a database that has only the plans and their sections."""
     books = list(data.books(rows))
     text = io.StringIO()
@@ -165,11 +165,11 @@ def imports(place: Place, figures: Figures, rows: int = IMPORTED) -> None:
         for row in book.evaluations:
             measure = measures[row.measure_id]
             texts = (getattr(row, name) for name in _texts(0))
-            told = (measure.code.split("-")[0], measure.code, measure.title, row.fiscal_year, row.ordinal)
-            writer.writerow([book.plan.slug, *told, *texts, row.department])
+            place = (measure.code.split("-")[0], measure.code, measure.title, row.fiscal_year, row.ordinal)
+            writer.writerow([book.plan.slug, *place, *texts, row.department])
     content = text.getvalue().encode()
     server = Shinchoku()
-    with place.empty() as url:
+    with on.empty() as url:
         fill_shinchoku(url, [book._replace(measures=[], evaluations=[]) for book in books])
         with server.running(url) as running:
             start = time.perf_counter()
@@ -181,7 +181,7 @@ def imports(place: Place, figures: Figures, rows: int = IMPORTED) -> None:
                 raise Failed(answer.text[:500])
             _confirm(answer.json(), created=rows)
             told = {"seconds": spent, "peak": running.memory("VmHWM")}
-    figures.add(Key(place.name, rows, "unpinned", server.name, "import"), told)
+    figures.add(Key(on.name, rows, "unpinned", server.name, "import"), told)
 
 
 def exports(place: Place, rows: int, figures: Figures, peers: list[str]) -> None:

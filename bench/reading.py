@@ -18,7 +18,7 @@ def check(servers: Sequence[Server], databases: Databases, rows: int, kinds: Seq
     """Each server gives as many rows as Shinchoku does; tells how long Shinchoku's usual answers are."""
     expected: dict[str, list[int]] = {}
     sizes: dict[str, int] = {}
-    for server in [Shinchoku(), *(server for server in servers if server.data != "shinchoku")]:
+    for server in [Shinchoku(), *servers]:
         questions = _questions(server, kinds, rows)
         url = databases(server.data, rows)
         server.prepare(url, questions)
@@ -73,7 +73,7 @@ def limit(
     """The same for a server that answers without a database: every answer is a hit."""
     own, load = CORES[setting]
     with server.running("", own) as running:
-        for kind in (kind for kind in (*kinds, "304") if server.can(kind)):
+        for kind in kinds:
             key = Key(on, rows, setting, server.name, f"{kind} hit")
             figures.add(key, drive(running, [server.path(kind, {})], seconds, core=load))
 

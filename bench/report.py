@@ -25,6 +25,7 @@ Shared machines are fast today and slow tomorrow, so what counts are the ratios 
 A *hit* is a question that was asked before at the same revision, a *miss* one that is new; the others keep no answers.
 
 """
+PICTURE = "![Milliseconds of one question, by the number of rows](benchmarks.svg)"
 SHOWN = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 SERVERS = ("shinchoku", "textbook", "drf", "datasette", "datasette-best")
 NAMES = {

@@ -16,12 +16,14 @@ from urllib.parse import urlencode
 
 import httpx
 import sqlalchemy as sa
+from sqlmodel import Session
 
 from app.changes import mark_of
 from app.evaluations import EVALUATIONS, EvaluationQuery
 from app.feed import FeedQuery, cursor_of
 from app.kit.database import Database
-from app.kit.listing import _bound, order_of, seal
+from app.kit.listing import _bound as bound_to
+from app.kit.listing import order_of, seal
 from app.kit.settings import ROOT
 from app.models import CHANGE, FEED
 from bench.questions import Asked
@@ -102,8 +104,9 @@ class Server:
             free.bind(("127.0.0.1", 0))
             port: int = free.getsockname()[1]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SHINCHOKU_")}
+        command = [*map(str, self.command(port, database))]
         process = subprocess.Popen(
-            [str(part) for part in self.command(port, database)],
+            command,
             env=kept | self.environment(database),
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
@@ -116,7 +119,7 @@ class Server:
             end = time.monotonic() + PATIENCE
             while not self._answers(server):
                 if process.poll() is not None or time.monotonic() > end:
-                    raise RuntimeError(f"{self.name} does not start: {' '.join(map(str, process.args))}")
+                    raise RuntimeError(f"{self.name} does not start: {' '.join(command)}")
                 time.sleep(0.01)
             yield server
         finally:
@@ -169,27 +172,15 @@ class Shinchoku(Server):
 
     def prepare(self, database: str, questions: dict[str, list[Asked]]) -> None:
         """Cursors for every place that is asked for. Following the pages to them would take too long."""
-        opened = Database(database, pool_size=1, busy_timeout=60)
-        with opened.reading() as session:
-            for kind in {"P", "P1"} & questions.keys():
-                places = [asked["after"] for asked in questions[kind]]
-                order = [column for column, _ in order_of(EVALUATIONS, EVALUATIONS.order)]
-                keys = sa.select(*order).select_from(EVALUATIONS.source).order_by(*order)
-                # After n rows: the cursor is made of the last of them.
-                some = keys.offset(max(min(places) - 1, 0)).limit(len(places) + 1)
-                bound = _bound(SimpleNamespace(url=SimpleNamespace(path="/evaluations")), EvaluationQuery())  # type: ignore[arg-type]
-                found = session.execute(some).all()
-                self.cursors[kind] = {
-                    max(min(places), 1) + n: seal(list(key), bound) for n, key in enumerate(found)
-                }
-            if "C" in questions:
-                epoch = session.scalar(sa.select(FEED.c.epoch))
-                most = max(asked["after"] for asked in questions["C"])
-                times = session.execute(sa.select(CHANGE.c.seq, CHANGE.c.at).where(CHANGE.c.seq <= most))
-                self.cursors["C"] = {
-                    seq: cursor_of(str(epoch), seq, mark_of(at), FeedQuery()) for seq, at in times.tuples()
-                }
-        opened.dispose()
+        opened = Database(database, pool_size=1, busy_timeout=PATIENCE)
+        try:
+            with opened.reading() as session:
+                for kind in questions.keys() & {"P", "P1", "C"}:
+                    places = [one["after"] for one in questions[kind]]
+                    between = _changes_between if kind == "C" else _pages_between
+                    self.cursors[kind] = between(session, min(places), max(places))
+        finally:
+            opened.dispose()
 
     def rows(self, kind: str, body: Any) -> int:
         if kind == "D":
@@ -234,14 +225,29 @@ class Shinchoku(Server):
         return _query("/changes", limit=limit, after=self.cursors["C"].get(after))
 
 
+def _pages_between(session: Session, first: int, last: int) -> dict[int, str]:
+    """Cursors of the pages of `/evaluations` that begin after so many rows: each is made of the row before."""
+    order = [column for column, _ in order_of(EVALUATIONS, EVALUATIONS.order)]
+    first = max(first, 1)
+    rows = sa.select(*order).select_from(EVALUATIONS.source).order_by(*order).offset(first - 1)
+    found = session.execute(rows.limit(last - first + 1))
+    request: Any = SimpleNamespace(url=SimpleNamespace(path="/evaluations"))
+    bound = bound_to(request, EvaluationQuery())
+    return {place: seal(list(row), bound) for place, row in enumerate(found, first)}
+
+
+def _changes_between(session: Session, first: int, last: int) -> dict[int, str]:
+    """Cursors of the pages of `/changes` that begin after these."""
+    epoch = session.scalar(sa.select(FEED.c.epoch))
+    changes = sa.select(CHANGE.c.seq, CHANGE.c.at).where(CHANGE.c.seq.between(first, last))
+    return {seq: cursor_of(str(epoch), seq, mark_of(at), FeedQuery()) for seq, at in session.execute(changes)}
+
+
 class Constant(Server):
     """A limit: the answers are as long as Shinchoku's and say nothing."""
 
     def __init__(self, sizes: dict[str, int]) -> None:
         self.sizes = sizes
-
-    def can(self, kind: str) -> bool:
-        return kind in self.sizes
 
     def command(self, port: int, database: str) -> list[str | Path]:
         return _uvicorn(f"bench.peers.{self.name}:app", port)
@@ -352,8 +358,8 @@ class Datasette(Server):
     options: ClassVar[dict[str, Any]] = {}
 
     def command(self, port: int, database: str) -> list[str | Path]:
-        # A second for a statement would be too little for some of the questions.
-        limits = ["--setting", "sql_time_limit_ms", "60000"]
+        # A second for a statement and a thousand rows would be too little for some of the questions.
+        limits = ["--setting", "sql_time_limit_ms", "60000", "--setting", "max_returned_rows", "20000"]
         return [PEERS / "datasette", *self._served(database), "--port", str(port), *limits]
 
     def _served(self, database: str) -> list[str]:
