@@ -14,7 +14,7 @@ from bench.databases import FOLDER, PostgreSQL, SQLite, postgresql
 from bench.driving import missing
 from bench.figures import Figures, state
 from bench.questions import ASKED
-from bench.reading import CORES, HITS, check, cost, limit, turn
+from bench.reading import CORES, HITS, Round, check, cost, limit, turn
 from bench.servers import (
     PEERS,
     Datasette,
@@ -71,9 +71,10 @@ def _parts(options: argparse.Namespace, place: Place, figures: Figures) -> Itera
         yield from _turns(options, place, figures, kinds)
     if "growth" in options.only:
         for round, rows in product(range(1, options.rounds + 1), options.sizes):
+            now = Round(place.name, rows, "pinned", options.seconds, figures)
             url = place.of("shinchoku", rows)
-            asked = (Shinchoku(), url, rows, kinds or [*ASKED], options.seconds, figures, place.name)
-            yield f"one at a time at {rows:,} rows, round {round}", partial(cost, *asked)
+            measure = partial(cost, Shinchoku(), url, kinds or [*ASKED], now)
+            yield f"one at a time at {rows:,} rows, round {round}", measure
     largest = max(options.sizes)
     of_their_own: dict[str, Callable[[], object]] = {
         "POST": partial(once.posts, place, options.rows, options.seconds, figures, options.peers),
@@ -92,21 +93,17 @@ def _turns(options: argparse.Namespace, place: Place, figures: Figures, kinds: l
     """Everybody in turn, round after round."""
     live = [LIVE[name]() for name in LIVE if name in options.peers and place.name in LIVE[name].databases]
     sizes: dict[str, int] = {}
-    yield (
-        "as many rows from everybody",
-        lambda: sizes.update(check(live, place.of, options.rows, kinds)),
-    )
+    yield "as many rows", lambda: sizes.update(check(live, place.of, options.rows, kinds))
     lengths = {kind: sizes[kind] for kind in HITS if kind in sizes} | {"304": 0}
     limits = [LIMITS[name](lengths) for name in LIMITS if name in options.peers]
     every: list[Server] = [Shinchoku(), *live]
     for setting, round in product(options.settings, range(1, options.rounds + 1)):
+        now = Round(place.name, options.rows, setting, options.seconds, figures)
         for constant in limits:
-            told = (constant, [*lengths], options.rows, options.seconds, setting, figures, place.name)
-            yield f"{constant.name}, {setting}, round {round}", partial(limit, *told)
+            yield f"{constant.name}, {setting}, round {round}", partial(limit, constant, [*lengths], now)
         for server in every:
             url = place.of(server.data, options.rows)
-            asked = (server, url, options.rows, kinds, options.seconds, setting, figures, place.name)
-            yield f"{server.name}, {setting}, round {round}", partial(turn, *asked)
+            yield f"{server.name}, {setting}, round {round}", partial(turn, server, url, kinds, now)
 
 
 def _options() -> argparse.Namespace:

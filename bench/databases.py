@@ -233,7 +233,15 @@ def postgresql() -> Iterator[PostgreSQL]:
         FOLDER.chmod(0o755)
 
         def control(*command: str) -> None:
-            told = [binaries / "pg_ctl", "-D", data_folder, "-l", Path(socket) / "log", "-w", *command]
+            told: list[str | Path] = [
+                binaries / "pg_ctl",
+                "-D",
+                data_folder,
+                "-l",
+                Path(socket) / "log",
+                "-w",
+                *command,
+            ]
             _run(told)
 
         if not (data_folder / "ready").exists():
@@ -241,7 +249,7 @@ def postgresql() -> Iterator[PostgreSQL]:
             data_folder.mkdir()
             hand_over(data_folder)
             options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"]
-            made = [binaries / "initdb", "-D", data_folder, *options]
+            made: list[str | Path] = [binaries / "initdb", "-D", data_folder, *options]
             _run(made)
             (data_folder / "ready").touch()
         memory = "-c shared_buffers=512MB -c max_wal_size=4GB"  # of 128 MB and 1 GB: a million rows are more

@@ -1,8 +1,9 @@
 """The questions that only read: in turns, server after server, round after round."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from bench.driving import Failed, drive
+from bench.driving import Failed, Figure, drive
 from bench.figures import Figures, Key
 from bench.questions import Asked, asked
 from bench.servers import Running, Server, Shinchoku
@@ -12,6 +13,20 @@ HITS = ("L", "D", "E", "S")
 WARM = 10  # variations that are asked before the clock runs
 
 Databases = Callable[[str, int], str]
+
+
+@dataclass(frozen=True)
+class Round:
+    """On which database, with how many rows, where and how long is measured, and where the figures go."""
+
+    database: str
+    rows: int
+    setting: str
+    seconds: float
+    figures: Figures
+
+    def note(self, server: Server, what: str, figure: Figure | dict[str, float]) -> None:
+        self.figures.add(Key(self.database, self.rows, self.setting, server.name, what), figure)
 
 
 def check(servers: Sequence[Server], databases: Databases, rows: int, kinds: Sequence[str]) -> dict[str, int]:
@@ -34,70 +49,56 @@ def check(servers: Sequence[Server], databases: Databases, rows: int, kinds: Seq
     return sizes
 
 
-def turn(
-    server: Server,
-    url: str,
-    rows: int,
-    kinds: Sequence[str],
-    seconds: float,
-    setting: str,
-    figures: Figures,
-    on: str,
-) -> None:
-    """One server, one round: misses at 16 connections, and hits where somebody keeps answers."""
-    questions = _questions(server, kinds, rows)
+def turn(server: Server, url: str, kinds: Sequence[str], round: Round) -> None:
+    """One server's turn: misses of all questions at 16 connections, and hits where somebody keeps answers."""
+    questions = _questions(server, kinds, round.rows)
     server.prepare(url, questions)
-    own, load = CORES[setting]
+    own, load = CORES[round.setting]
     with server.running(url, own) as running:
         for kind, variations in questions.items():
-            for one in variations[-WARM:]:
-                running.client.get(server.path(kind, one)).raise_for_status()
-            paths = [server.path(kind, one) for one in variations[1:] or variations]
-            key = Key(on, rows, setting, server.name, f"{kind} miss")
-            figures.add(key, drive(running, paths, seconds, core=load))
+            usual, *paths = (server.path(kind, one) for one in variations)
+            for path in paths[-WARM:]:
+                running.client.get(path).raise_for_status()
+            round.note(
+                server, f"{kind} miss", drive(running, paths[:-WARM] or [usual], round.seconds, core=load)
+            )
             if kind in HITS and isinstance(server, Shinchoku):
-                usual = server.path(kind, variations[0])
                 running.client.get(usual)
-                figures.add(key._replace(what=f"{kind} hit"), drive(running, [usual], seconds, core=load))
+                round.note(server, f"{kind} hit", drive(running, [usual], round.seconds, core=load))
         if "L" in questions and isinstance(server, Shinchoku):
-            known = _known(running, server.path("L", questions["L"][0]))
             usual = server.path("L", questions["L"][0])
-            figure = drive(running, [usual], seconds, core=load, headers=[f"If-None-Match: {known}"])
-            figures.add(Key(on, rows, setting, server.name, "304 hit"), figure)
-        figures.add(Key(on, rows, setting, server.name, "memory"), {"loaded": running.memory()})
+            known = [f"If-None-Match: {_tag(running, usual)}"]
+            round.note(server, "304 hit", drive(running, [usual], round.seconds, core=load, headers=known))
+        round.note(server, "memory", {"loaded": running.memory()})
 
 
-def limit(
-    server: Server, kinds: Sequence[str], rows: int, seconds: float, setting: str, figures: Figures, on: str
-) -> None:
-    """The same for a server that answers without a database: every answer is a hit."""
-    own, load = CORES[setting]
+def limit(server: Server, kinds: Sequence[str], round: Round) -> None:
+    """The same for a server without a database: every answer is a hit."""
+    own, load = CORES[round.setting]
     with server.running("", own) as running:
         for kind in kinds:
-            key = Key(on, rows, setting, server.name, f"{kind} hit")
-            figures.add(key, drive(running, [server.path(kind, {})], seconds, core=load))
+            round.note(
+                server, f"{kind} hit", drive(running, [server.path(kind, {})], round.seconds, core=load)
+            )
 
 
-def cost(
-    server: Server, url: str, rows: int, kinds: Sequence[str], seconds: float, figures: Figures, on: str
-) -> None:
+def cost(server: Server, url: str, kinds: Sequence[str], round: Round) -> None:
     """What one question costs who is alone: misses over one connection."""
-    questions = _questions(server, kinds, rows)
+    questions = _questions(server, kinds, round.rows)
     server.prepare(url, questions)
-    own, load = CORES["pinned"]
+    own, load = CORES[round.setting]
     with server.running(url, own) as running:
         for kind, variations in questions.items():
-            running.client.get(server.path(kind, variations[0])).raise_for_status()
-            paths = [server.path(kind, one) for one in variations[1:] or variations]
-            figure = drive(running, paths, seconds, connections=1, core=load)
-            figures.add(Key(on, rows, "pinned", server.name, f"{kind} cost"), figure)
+            usual, *paths = (server.path(kind, one) for one in variations)
+            running.client.get(usual).raise_for_status()
+            round.note(server, f"{kind} cost", drive(running, paths or [usual], round.seconds, 1, core=load))
 
 
 def _questions(server: Server, kinds: Sequence[str], rows: int) -> dict[str, list[Asked]]:
     return {kind: asked(kind, rows) for kind in kinds if server.can(kind)}
 
 
-def _known(running: Running, path: str) -> str:
+def _tag(running: Running, path: str) -> str:
     tag = running.client.get(path).headers["ETag"]
     if running.client.get(path, headers={"If-None-Match": tag}).status_code != 304:
         raise Failed(f"{path} is not answered 304")

@@ -113,8 +113,10 @@ def aims(figures: Figures, on: str, rows: int) -> Iterator[Aim]:
         yield beside("L miss", peer, 12, "unpinned")
     for kind in ("S", "SA", "SY"):
         yield Aim(f"{kind} miss at {LARGEST:,} rows", 5, cost(kind), "ms", least=False)
-        growth = _ratio(cost(kind), cost(kind, SMALLEST))
-        yield Aim(f"{kind} miss at {LARGEST:,} rows beside {SMALLEST}", 1.2, growth, least=False)
+        # With 26 rows there is one section only; from 1,000 on, one plan's answer is as long as another's.
+        for size in (SMALLEST, 1_000):
+            growth = _ratio(cost(kind), cost(kind, size))
+            yield Aim(f"{kind} miss at {LARGEST:,} rows beside {size:,}", 1.2, growth, least=False)
         for peer in LIVE if sqlite else LIVE[:2]:
             yield beside(f"{kind} miss", peer, 200)
     if sqlite:

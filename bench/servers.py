@@ -358,9 +358,10 @@ class Datasette(Server):
     options: ClassVar[dict[str, Any]] = {}
 
     def command(self, port: int, database: str) -> list[str | Path]:
-        # A second for a statement and a thousand rows would be too little for some of the questions.
-        limits = ["--setting", "sql_time_limit_ms", "60000", "--setting", "max_returned_rows", "20000"]
-        return [PEERS / "datasette", *self._served(database), "--port", str(port), *limits]
+        # Its own bounds of a second, a thousand rows and 100 MB are too narrow for some of the questions.
+        bounds = {"sql_time_limit_ms": 60_000, "max_returned_rows": 20_000, "max_csv_mb": 0}
+        settings = [part for name, value in bounds.items() for part in ("--setting", name, str(value))]
+        return [PEERS / "datasette", *self._served(database), "--port", str(port), *settings]
 
     def _served(self, database: str) -> list[str]:
         return [database.removeprefix("sqlite:///")]
