@@ -402,9 +402,10 @@ class Datasette(Server):
         where = ["plan.slug = :plan"] * (plan is not None)
         if ratings:
             where.append(f"rating in ({', '.join(repr(code) for code in ratings)})")
+        named = "join measure on measure.id = measure_id join section on section.id = section_id "
+        named += "join plan on plan.id = measure.plan_id"
         sql = f"""
-            select {groups}, rating, count(*) from evaluation join measure on measure.id = measure_id
-            join section on section.id = section_id join plan on plan.id = measure.plan_id
+            select {groups}, rating, count(*) from evaluation {named if "plan" in groups else ""}
             {"where" if where else ""} {" and ".join(where)} group by {groups}, rating
         """
         return self._sql(sql, plan=plan)

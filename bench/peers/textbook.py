@@ -193,7 +193,8 @@ def read_summary(
     groups = [col(columns[name]).label(name) for name in group_by]
     code = col(Evaluation.rating).label("rating")
     statement = select(*groups, code, func.count().label("count")).select_from(Evaluation)
-    statement = statement.join(Measure).join(Section).join(Plan, Measure.plan_id == Plan.id)
+    if plan or section or "plan" in group_by or "section" in group_by:
+        statement = statement.join(Measure).join(Section).join(Plan, Measure.plan_id == Plan.id)
     for column, value in ((Plan.slug, plan), (Section.code, section)):
         if value:
             statement = statement.where(column == value)
