@@ -31,7 +31,7 @@ LIVE: dict[str, type[Server]] = {
     each.name: each for each in (Textbook, RestFramework, Datasette, DatasetteAtItsBest)
 }
 LIMITS = {"raw": Raw, "constant": FastAPIConstant}
-ONCE = ("POST", "bulk", "import", "export", "start", "workers")
+ONCE = ("search", "POST", "bulk", "import", "export", "start", "workers")
 SIZES = (26, 1_000, 10_000, 100_000, 1_000_000)
 
 
@@ -73,20 +73,23 @@ def _parts(options: argparse.Namespace, place: Place, figures: Figures) -> Itera
         for round, rows in product(range(1, options.rounds + 1), options.sizes):
             now = Round(place.name, rows, "pinned", options.seconds, figures)
             url = place.of("shinchoku", rows)
-            measure = partial(cost, Shinchoku(), url, kinds or [*ASKED], now)
-            yield f"one at a time at {rows:,} rows, round {round}", measure
-    largest = max(options.sizes)
-    of_their_own: dict[str, Callable[[], object]] = {
-        "POST": partial(once.posts, place, options.rows, options.seconds, figures, options.peers),
-        "bulk": partial(once.bulks, place, options.rows, figures, options.peers),
-        "import": partial(once.imports, place, figures),
-        "export": partial(once.exports, place, largest, figures, options.peers),
-        "start": partial(once.starts, place, figures),
-        "workers": partial(once.workers, place, options.rows, options.seconds, figures),
+            alone = partial(cost, Shinchoku(), url, kinds or [*ASKED], now)
+            yield f"one at a time at {rows:,} rows, round {round}", alone
+    usual, largest = options.rows, max(options.sizes)
+    of_their_own: dict[str, tuple[int, str, Callable[[Round], None]]] = {
+        "search": (largest, "unpinned", partial(once.searches, place)),
+        "POST": (usual, "pinned", partial(once.posts, place, options.peers)),
+        "bulk": (usual, "unpinned", partial(once.bulks, place, options.peers)),
+        "import": (100_000, "unpinned", partial(once.imports, place)),
+        "export": (largest, "unpinned", partial(once.exports, place, options.peers)),
+        "start": (26, "unpinned", partial(once.starts, place)),
+        "workers": (usual, "unpinned", partial(once.workers, place)),
     }
     for name, round in product(ONCE, range(1, options.rounds + 1)):
         if name in options.only:
-            yield f"{name}, round {round}", of_their_own[name]
+            rows, setting, measure = of_their_own[name]
+            now = Round(place.name, rows, setting, options.seconds, figures)
+            yield f"{name}, round {round}", partial(measure, now)
 
 
 def _turns(options: argparse.Namespace, place: Place, figures: Figures, kinds: list[str]) -> Iterator[Part]:

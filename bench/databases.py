@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -218,43 +218,37 @@ class PostgreSQL:
             connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
 
 
-def _run(command: Sequence[str | Path]) -> None:
-    subprocess.run(command, cwd="/", check=True, stdout=subprocess.DEVNULL, **unprivileged())
-
-
 @contextmanager
 def postgresql() -> Iterator[PostgreSQL]:
+    """A server of our own, which goes on from the data that it had the last time."""
     FOLDER.mkdir(parents=True, exist_ok=True)
+    FOLDER.chmod(0o755)  # PostgreSQL may run as somebody else
     binaries = find_binaries(None, FOLDER)
-    version = subprocess.check_output([binaries / "postgres", "--version"], text=True).split()[-1]
-    data_folder = FOLDER / f"postgresql-{version.split('.')[0]}"
+    version = subprocess.check_output([binaries / "postgres", "--version"], text=True).split()[2]
+    folder = FOLDER / f"postgresql-{version}"
+    if not (folder / "ready").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        hand_over(folder)
+        _run(binaries / "initdb", "-D", folder, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
+        (folder / "ready").touch()
+    control = (binaries / "pg_ctl", "-D", folder, "-w")
+    if _run(*control, "status", check=False) == 0:
+        raise SystemExit(
+            "PostgreSQL still runs: another run goes on, or one was killed. "
+            f"To end it: {' '.join(map(str, control))} stop"
+        )
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as socket:  # its path must be short
         hand_over(Path(socket))
-        FOLDER.chmod(0o755)
-
-        def control(*command: str) -> None:
-            told: list[str | Path] = [
-                binaries / "pg_ctl",
-                "-D",
-                data_folder,
-                "-l",
-                Path(socket) / "log",
-                "-w",
-                *command,
-            ]
-            _run(told)
-
-        if not (data_folder / "ready").exists():
-            shutil.rmtree(data_folder, ignore_errors=True)
-            data_folder.mkdir()
-            hand_over(data_folder)
-            options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"]
-            made: list[str | Path] = [binaries / "initdb", "-D", data_folder, *options]
-            _run(made)
-            (data_folder / "ready").touch()
         memory = "-c shared_buffers=512MB -c max_wal_size=4GB"  # of 128 MB and 1 GB: a million rows are more
-        control("start", "-o", f"-k {socket} -c listen_addresses='' -c max_connections=300 {memory}")
+        options = f"-k {socket} -c listen_addresses='' -c max_connections=300 {memory}"
+        _run(*control, "-l", Path(socket) / "log", "-o", options, "start")
         try:
             yield PostgreSQL(Path(socket))
         finally:
-            control("stop", "-m", "fast")
+            _run(*control, "-m", "fast", "stop")
+
+
+def _run(*command: str | Path, check: bool = True) -> int:
+    told = subprocess.run(command, cwd="/", check=check, stdout=subprocess.DEVNULL, **unprivileged())
+    return told.returncode

@@ -25,8 +25,8 @@ class Round:
     seconds: float
     figures: Figures
 
-    def note(self, server: Server, what: str, figure: Figure | dict[str, float]) -> None:
-        self.figures.add(Key(self.database, self.rows, self.setting, server.name, what), figure)
+    def note(self, server: str, what: str, figure: Figure | dict[str, float]) -> None:
+        self.figures.add(Key(self.database, self.rows, self.setting, server, what), figure)
 
 
 def check(servers: Sequence[Server], databases: Databases, rows: int, kinds: Sequence[str]) -> dict[str, int]:
@@ -60,16 +60,20 @@ def turn(server: Server, url: str, kinds: Sequence[str], round: Round) -> None:
             for path in paths[-WARM:]:
                 running.client.get(path).raise_for_status()
             round.note(
-                server, f"{kind} miss", drive(running, paths[:-WARM] or [usual], round.seconds, core=load)
+                server.name,
+                f"{kind} miss",
+                drive(running, paths[:-WARM] or [usual], round.seconds, core=load),
             )
             if kind in HITS and isinstance(server, Shinchoku):
                 running.client.get(usual)
-                round.note(server, f"{kind} hit", drive(running, [usual], round.seconds, core=load))
+                round.note(server.name, f"{kind} hit", drive(running, [usual], round.seconds, core=load))
         if "L" in questions and isinstance(server, Shinchoku):
             usual = server.path("L", questions["L"][0])
             known = [f"If-None-Match: {_tag(running, usual)}"]
-            round.note(server, "304 hit", drive(running, [usual], round.seconds, core=load, headers=known))
-        round.note(server, "memory", {"loaded": running.memory()})
+            round.note(
+                server.name, "304 hit", drive(running, [usual], round.seconds, core=load, headers=known)
+            )
+        round.note(server.name, "memory", {"loaded": running.memory()})
 
 
 def limit(server: Server, kinds: Sequence[str], round: Round) -> None:
@@ -78,7 +82,7 @@ def limit(server: Server, kinds: Sequence[str], round: Round) -> None:
     with server.running("", own) as running:
         for kind in kinds:
             round.note(
-                server, f"{kind} hit", drive(running, [server.path(kind, {})], round.seconds, core=load)
+                server.name, f"{kind} hit", drive(running, [server.path(kind, {})], round.seconds, core=load)
             )
 
 
@@ -91,7 +95,9 @@ def cost(server: Server, url: str, kinds: Sequence[str], round: Round) -> None:
         for kind, variations in questions.items():
             usual, *paths = (server.path(kind, one) for one in variations)
             running.client.get(usual).raise_for_status()
-            round.note(server, f"{kind} cost", drive(running, paths or [usual], round.seconds, 1, core=load))
+            round.note(
+                server.name, f"{kind} cost", drive(running, paths or [usual], round.seconds, 1, core=load)
+            )
 
 
 def _questions(server: Server, kinds: Sequence[str], rows: int) -> dict[str, list[Asked]]:

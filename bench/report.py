@@ -39,6 +39,7 @@ NAMES = {
     "driver": "the driver alone",
 }
 LIVE = SERVERS[1:]
+OTHERS = ("POST", "POST cost", "Q inside", "QR inside", "bulk", "import", "export", "start", "memory")
 LARGEST, SMALLEST = 1_000_000, 26
 
 
@@ -123,11 +124,10 @@ def aims(figures: Figures, on: str, rows: int) -> Iterator[Aim]:
         yield beside("C miss", "drf", 8)
     yield Aim("P beside P1", 1.2, _ratio(cost("P"), cost("P1")), least=False)
     for kind in ("Q", "QR"):
-        # The aim is for the database; this is the whole request, so that meeting it is more than was asked.
         yield Aim(
-            f"{kind} at {LARGEST:,} rows, the whole request",
+            f"{kind} at {LARGEST:,} rows, in the database",
             1 if sqlite else 10,
-            cost(kind),
+            of("shinchoku", f"{kind} inside", "p50", "unpinned", LARGEST),
             "ms",
             least=False,
         )
@@ -184,7 +184,7 @@ def lines(figures: Figures, rows: int) -> list[str]:
         told += [aim.row() for aim in aims(figures, database, rows)]
         for setting in ("pinned", "unpinned"):
             told += _rates(figures, database, rows, setting)
-        told += _wins(figures, database, rows)
+        told += _wins(figures, database)
         told += _costs(figures, database)
         told += _others(figures, database)
         told += [""]
@@ -243,19 +243,21 @@ def _rates(figures: Figures, database: str, rows: int, setting: str) -> Iterator
         yield from ("", "\\* There were not enough variations: some were asked more than once.")
 
 
-def _wins(figures: Figures, database: str, rows: int) -> Iterator[str]:
+def _wins(figures: Figures, database: str) -> Iterator[str]:
     """Where somebody else is faster."""
-    faster = []
-    for setting in ("pinned", "unpinned"):
-        for kind in TEXT:
-            ours = figures.get(Key(database, rows, setting, "shinchoku", f"{kind} miss"), "rate")
-            for peer in LIVE:
-                theirs = figures.get(Key(database, rows, setting, peer, f"{kind} miss"), "rate")
-                if ours and theirs and theirs > ours:
-                    faster.append(f"* {kind}, {setting}: {NAMES[peer]}, {_rounded(theirs / ours)} × as fast")
-    if any(key.what.endswith("miss") and key.database == database for key in figures.measured):
+    told = []
+    for key in figures.measured:
+        ours = key._replace(server="shinchoku")
+        if key.database != database or key.server not in LIVE or ours not in figures.measured:
+            continue
+        rates = figures.get(key, "rate"), figures.get(ours, "rate")
+        seconds = figures.get(ours, "seconds"), figures.get(key, "seconds")
+        ratio = _ratio(*rates) or _ratio(*seconds) or 0
+        if ratio > 1:
+            told.append(f"* {key.what}, {key.setting}: {NAMES[key.server]}, {_rounded(ratio)} × as fast")
+    if any(key.database == database and key.server in LIVE for key in figures.measured):
         yield from ("", "### Where others are faster", "")
-        yield from faster or ["* Nowhere in this table."]
+        yield from sorted(told) or ["* Nowhere in these tables."]
 
 
 def _costs(figures: Figures, database: str) -> Iterator[str]:
@@ -280,8 +282,7 @@ def _others(figures: Figures, database: str) -> Iterator[str]:
     """Whatever else was measured, as it is."""
     told = []
     for key, rounds in figures.measured.items():
-        what = key.what.removesuffix(" cost")
-        if key.database != database or what not in ("POST", "bulk", "import", "export", "start", "memory"):
+        if key.database != database or (key.what not in OTHERS and not key.server.endswith("workers")):
             continue
         values = [
             f"{name} {_rounded(value)}"
