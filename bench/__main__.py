@@ -11,7 +11,7 @@ from itertools import product
 from app.kit.settings import ROOT
 from bench import once, report
 from bench.databases import FOLDER, PostgreSQL, SQLite, postgresql
-from bench.driving import missing
+from bench.driving import missing, version
 from bench.figures import Figures, state
 from bench.questions import ASKED
 from bench.reading import CORES, HITS, Round, check, cost, limit, turn
@@ -48,9 +48,12 @@ def main() -> int:
     figures = Figures()
     if not options.again:
         figures.read(file)
+    figures.versions["wrk"] = version()
     with ExitStack() as stack:
         for database in options.databases:
             place = SQLite() if database == "sqlite" else stack.enter_context(postgresql())
+            if isinstance(place, PostgreSQL):
+                figures.versions["PostgreSQL"] = place.version
             for name, measure in _parts(options, place, figures):
                 start = time.monotonic()
                 measure()

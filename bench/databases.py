@@ -171,7 +171,8 @@ class PostgreSQL:
 
     name = "postgresql"
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, version: str) -> None:
+        self.version = version
         self._address = f"postgresql://postgres@/{{}}?host={socket}"
 
     def of(self, who: str, rows: int) -> str:
@@ -205,7 +206,7 @@ class PostgreSQL:
     @contextmanager
     def _made(self, name: str, template: str = "template0") -> Iterator[str]:
         self._drop(name)
-        create = SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
+        create = SQL("CREATE DATABASE {} TEMPLATE {}")
         with psycopg.connect(self._address.format("postgres"), autocommit=True) as connection:
             connection.execute(create.format(Identifier(name), Identifier(template)))
         try:
@@ -244,7 +245,7 @@ def postgresql() -> Iterator[PostgreSQL]:
         options = f"-k {socket} -c listen_addresses='' -c max_connections=300 {memory}"
         _run(*control, "-l", Path(socket) / "log", "-o", options, "start")
         try:
-            yield PostgreSQL(Path(socket))
+            yield PostgreSQL(Path(socket), version)
         finally:
             _run(*control, "-m", "fast", "stop")
 

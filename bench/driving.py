@@ -77,6 +77,11 @@ def _wrk(
     return told
 
 
+def version() -> str:
+    told = subprocess.run(["wrk", "--version"], capture_output=True, text=True).stdout
+    return told.split()[1].removeprefix("debian/")
+
+
 def missing() -> str | None:
     if shutil.which("wrk") is None:
         return "The load comes from wrk, which is not installed. On Debian and Ubuntu: apt install wrk"

@@ -25,6 +25,7 @@ class Figures:
 
     def __init__(self, measured: Mapping[Key, list[dict[str, float]]] | None = None) -> None:
         self.measured = {key: [*rounds] for key, rounds in (measured or {}).items()}
+        self.versions: dict[str, str] = {}  # of what is not in a lock
 
     def add(self, key: Key, figure: Figure | dict[str, float]) -> None:
         told = asdict(figure) if isinstance(figure, Figure) else figure
@@ -40,13 +41,15 @@ class Figures:
 
     def read(self, file: Path) -> None:
         if file.exists():
-            for line in json.loads(file.read_text()):
+            told = json.loads(file.read_text())
+            self.versions = told["versions"]
+            for line in told["measured"]:
                 self.measured[Key(*line["of"])] = line["rounds"]
 
     def write(self, file: Path) -> None:
         lines = [{"of": list(key), "rounds": rounds} for key, rounds in self.measured.items()]
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(lines))
+        file.write_text(json.dumps({"versions": self.versions, "measured": lines}))
 
 
 def state() -> str:

@@ -197,10 +197,11 @@ def _circumstances(figures: Figures) -> list[str]:
     return [
         f"Measured on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, {memory:.0f} GiB of memory, "
         f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
-        + ", ".join(f"{name} {version(name)}" for name in libraries)
+        + ", ".join(f"{name} {number}" for name, number in figures.versions.items())
         + ".",
+        "The service: " + ", ".join(f"{name} {version(name)}" for name in libraries) + ".",
         "The others: " + ", ".join(f"{name} {number}" for name, number in _locked()) + ".",
-        f"Each figure is the median of {figures.rounds()} rounds or more.",
+        f"Each figure is the median of at least {figures.rounds()} rounds.",
     ]
 
 

@@ -244,8 +244,11 @@ def test_where_somebody_else_is_faster_the_table_says_so() -> None:
 
 def test_figures_are_kept_between_runs(tmp_path: Path) -> None:
     file, again = tmp_path / "folder" / "figures.json", Figures()
-    measured(shinchoku=100).write(file)
+    figures = measured(shinchoku=100)
+    figures.versions["wrk"] = "4.1"
+    figures.write(file)
     again.read(file)
+    assert again.versions == {"wrk": "4.1"}
     assert again.measured == measured(shinchoku=100).measured
     again.read(tmp_path / "none.json")
     assert again.rounds() == 3
