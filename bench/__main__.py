@@ -1,6 +1,8 @@
 """`make bench`: fills the databases, asks everybody in turns, and tells what came of it."""
 
 import argparse
+import logging
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -44,6 +46,10 @@ def main() -> int:
     if complaint := missing():
         print(complaint, file=sys.stderr)
         return 1
+    signal.signal(
+        signal.SIGTERM, lambda number, frame: sys.exit(1)
+    )  # whatever was started is ended then, too
+    logging.disable(logging.WARNING)  # of the service, where it runs in this process
     file = FOLDER / f"figures-{state()}.json"
     figures = Figures()
     if not options.again:

@@ -1,7 +1,6 @@
 """What a question costs the database alone: the service in this process, with every call of the driver timed."""
 
 import asyncio
-import logging
 import sqlite3
 import statistics
 import time
@@ -55,11 +54,7 @@ def inside(url: str, rows: int, kind: str) -> float:
     questions = {kind: asked(kind, rows)}
     server.prepare(url, questions)
     paths = [server.path(kind, one) for one in questions[kind][: NUMBER + 1]]
-    logging.disable(logging.WARNING)
-    try:
-        return statistics.median(asyncio.run(_answered(url, paths))) * 1000
-    finally:
-        logging.disable(logging.NOTSET)
+    return statistics.median(asyncio.run(_answered(url, paths))) * 1000
 
 
 async def _answered(url: str, paths: Sequence[str]) -> list[float]:
