@@ -5,6 +5,7 @@ PYTHON      ?= python3
 PORT        ?= 8000
 PYTEST_ARGS ?= -n auto
 LOCK_ARGS   ?=
+BENCH_ARGS  ?= --write
 
 bin := .venv/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
@@ -13,7 +14,10 @@ pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 # a changed lock, a moved folder or a copied one installs anew, and anything else does not.
 stamp := .venv/ready-$(shell { pwd; cat pyproject.toml requirements.lock requirements-dev.lock; } | cksum | tr ' ' '-')
 
-.PHONY: help run test prove check format lock screenshots clean
+# Whatever the service is measured beside has an environment of its own.
+peers := .venv-bench/ready-$(shell { pwd; cat bench/requirements.lock; } | cksum | tr ' ' '-')
+
+.PHONY: help run test prove bench check format lock screenshots clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -25,6 +29,9 @@ run: $(stamp)  ## install what the service needs, bring the database up to date 
 
 test: $(stamp)-dev  ## run the whole test suite (PYTEST_ARGS, by default one process per core)
 	@$(bin)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(stamp)-dev $(peers)  ## measure speed beside others, into docs/benchmarks.md (about two hours; BENCH_ARGS=--help)
+	@$(bin)/python -m bench $(BENCH_ARGS)
 
 prove: $(stamp)-dev  ## prove the promises at their full figures and write docs/promises.md (about an hour)
 	@SHINCHOKU_PROVE=1 $(bin)/python -m pytest -n0 tests/promises
@@ -43,6 +50,7 @@ lock: $(bin)/pip  ## write the lock files anew from pyproject.toml (LOCK_ARGS=--
 	@$(bin)/python -m uv pip compile --quiet pyproject.toml --group build -o requirements.lock $(lock)
 	@$(bin)/python -m uv pip compile --quiet pyproject.toml --group build --group dev -c requirements.lock \
 	    -o requirements-dev.lock $(lock)
+	@$(bin)/python -m uv pip compile --quiet bench/requirements.in -o bench/requirements.lock $(lock)
 
 # One lock for every platform and Python that may run this: versions and hashes, and no address to fetch them from.
 lock := --universal --python-version 3.11 --only-binary :all: --generate-hashes --no-annotate \
@@ -52,7 +60,7 @@ screenshots: $(stamp)-dev  ## make the pictures in docs/screenshots anew, with t
 	@$(bin)/python -m tests.screenshots
 
 clean:  ## remove the environment and every cache, but no data
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-bench .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(bin)/pip:
@@ -70,6 +78,13 @@ $(stamp): | $(bin)/pip
 	@$(pip) install --require-hashes --only-binary :all: -r requirements.lock
 	@$(pip) install --no-index --no-build-isolation --no-deps --editable .
 	@rm -f .venv/ready-* && touch $@
+
+$(peers): | $(bin)/pip
+	@echo 'Installing what the service is measured beside (once) …'
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip --disable-pip-version-check --quiet install \
+	    --require-hashes --only-binary :all: -r bench/requirements.lock
+	@rm -f .venv-bench/ready-* && touch $@
 
 $(stamp)-dev: | $(stamp)
 	@echo 'Installing what the tests need (once) …'

