@@ -227,6 +227,8 @@ def test_a_condition_does_not_hide_what_is_wrong_with_a_request(read: httpx.Clie
         ("/measures/999/history", 404),
         ("/documents/999/content", 404),
         ("/evaluations/summary?group_by=nope", 422),
+        ("/plans/999/document.xlsx?fiscal_year=H29", 404),
+        ("/plans/1/document.tsv?fiscal_year=H01", 404),
     ):
         assert (path, read.get(path, headers={"If-None-Match": "*"}).status_code) == (path, status)
 

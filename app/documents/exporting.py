@@ -24,7 +24,7 @@ from app.evaluations import EVALUATIONS, EvaluationAsked
 from app.fiscal_years import FiscalYearParameter
 from app.kit.database import Seen, database_of, turn_of
 from app.kit.errors import Finding, Invalid, NotFound, Say
-from app.kit.http import PUBLIC, Streamed, dumps, unless_known
+from app.kit.http import PUBLIC, NotModified, Streamed, dumps, unless_known
 from app.kit.listing import Listing, order_of
 from app.measures import MEASURES, MeasureAsked
 from app.models import EVALUATION, MEASURE, PLAN, SECTION
@@ -349,7 +349,7 @@ async def _answer(
 
     async with turn_of(request, seen=seen) as session:
         stand = await run_sync(revision, session)
-        unless_known(request, tag(stand))
+        unless_known(request, tag(stand), made=False)
     snapshots: list[Revision] = []
 
     def begun(session: Session) -> Generator[bytes]:
@@ -358,6 +358,11 @@ async def _answer(
 
     pieces = database_of(request).stream(begun, stand.seq)
     first = await anext(pieces, b"")  # what goes wrong before it is still a problem with a status
+    try:
+        unless_known(request, tag(snapshots[0]))
+    except NotModified:
+        await pieces.aclose()
+        raise
 
     async def all_pieces() -> AsyncIterator[bytes]:
         yield first

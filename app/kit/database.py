@@ -3,7 +3,7 @@
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial, wraps
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -161,7 +161,7 @@ class Database:
 
     async def stream(
         self, make: Callable[[Session], Generator[bytes]], seen: int | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """Bytes of any number, made in a thread while they are sent, from one snapshot."""
         async with self._waiting(self._streams), self.turn(writes=False, seen=seen) as session:
             made = make(session)

@@ -66,10 +66,13 @@ class NotModified(Exception):
         self.vary = vary
 
 
-def unless_known(request: Request, etag: str, vary: str = "Accept-Encoding") -> None:
-    """Ends the request with 304 when `If-None-Match` names this tag."""
+def unless_known(request: Request, etag: str, vary: str = "Accept-Encoding", *, made: bool = True) -> None:
+    """Ends the request with 304 when `If-None-Match` names this tag, or `*` and there is an answer to be known.
+
+    Before it is `made`, only its tag tells that there is one.
+    """
     given = ",".join(request.headers.getlist("if-none-match"))  # a list may be spread over several lines
-    if given and _names(given, etag, weak=True):
+    if given and (made or given.strip() != "*") and _names(given, etag, weak=True):
         compressed = etag[:-1] + '-gzip"'
         raise NotModified(compressed if compressed in given else etag, vary)
 
