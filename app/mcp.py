@@ -160,8 +160,10 @@ def _first(
     """How many rows there are, and the first of them in the list's own order."""
     order = [listing.sorts[name] for name in (*listing.order.split(","), listing.unique)]
     rows = session.execute(listing.select(*conditions).order_by(*order).limit(limit)).mappings()
-    count = session.scalar(sa.select(sa.func.count()).select_from(listing.source).where(*conditions))
-    return {"count": count, "results": [listing.finish(dict(row)) for row in rows]}
+    return {
+        "count": listing.count(session, conditions),
+        "results": [listing.finish(dict(row)) for row in rows],
+    }
 
 
 def _revision(session: Session) -> int:

@@ -1,5 +1,6 @@
 """Lists: what is in them, in which order, which rows a filter keeps, and how a reader gets through all of them."""
 
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -866,6 +867,24 @@ def test_a_list_takes_the_same_few_statements_whatever_the_size_of_its_pages(
         with statements(library) as said:
             assert unkept(library, path, limit=limit, **query) == 200
         assert len(said) == number, said
+
+
+@pytest.mark.parametrize(
+    ("query", "tables"),
+    [
+        ({"fiscal_year": "H29", "rating": "A,none"}, ["evaluation"]),
+        ({"measure": "4-2-1"}, ["evaluation", "measure"]),
+        ({"section": "3"}, ["evaluation", "measure", "section"]),
+        ({"plan": "fujimi-yumetsunagu"}, ["evaluation", "measure", "plan"]),
+    ],
+)
+def test_a_count_looks_up_only_what_is_asked_about(
+    query: dict[str, str], tables: list[str], library: Service
+):
+    with statements(library) as said:
+        assert unkept(library, "/evaluations", **query) == 200
+    [count] = [statement for statement in said if "count(*)" in statement]
+    assert re.findall(r'(?:FROM|JOIN) "?(\w+)', count) == tables
 
 
 @pytest.mark.parametrize("path", LISTS)

@@ -175,7 +175,7 @@ def _nested(name: str) -> Invalid:
 
 
 def _refuse_long(session: Session, listing: Listing, conditions: Sequence[sa.ColumnElement[bool]]) -> None:
-    count = session.scalar(sa.select(sa.func.count()).select_from(listing.source).where(*conditions)) or 0
+    count = listing.count(session, conditions)
     if count > MOST_ROWS_OF_A_SHEET:
         raise Invalid(
             Finding(

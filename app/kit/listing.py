@@ -2,7 +2,7 @@
 
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -15,6 +15,7 @@ from fastapi import Request, Response
 from pydantic import BaseModel, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
+from sqlalchemy.sql.visitors import iterate
 from sqlmodel import Session
 
 from app.kit.errors import Finding, Invalid, NotFound, Say
@@ -121,12 +122,31 @@ class Listing:
     def select(self, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
         return self._every.where(*conditions)
 
+    def count(self, session: Session, conditions: Sequence[sa.ColumnElement[bool]]) -> int:
+        """How many rows there are. Each has its parents: those that no condition asks about are not looked up."""
+        rows = sa.select(sa.func.count()).select_from(_part_with(_tables_of(conditions), self.source))
+        return session.scalar(rows.where(*conditions)) or 0
+
     def one(self, session: Session, id: int) -> dict[str, Any]:
         """The row as the API shows it, or 404."""
         found = session.execute(self._one, {"id": id}).mappings().one_or_none()
         if found is None:
             raise no_such_row()
         return self.finish(dict(found))
+
+
+def _tables_of(conditions: Iterable[sa.ColumnElement[bool]]) -> set[sa.FromClause]:
+    found = (element for condition in conditions for element in iterate(condition))
+    return {element.table for element in found if isinstance(element, sa.Column)}
+
+
+def _part_with(tables: set[sa.FromClause], source: sa.FromClause) -> sa.FromClause:
+    """The joins that lead from the first table to these."""
+    if not isinstance(source, sa.Join):
+        return source
+    if source.right not in tables or source.onclause is None:
+        return _part_with(tables, source.left)
+    return _part_with(tables | _tables_of([source.onclause]), source.left).join(source.right, source.onclause)
 
 
 def no_such_row() -> NotFound:
@@ -181,7 +201,7 @@ def rows_from(
     limit: int,
     place: "Place",
 ) -> Found:
-    count = session.scalar(sa.select(sa.func.count()).select_from(listing.source).where(*conditions)) or 0
+    count = listing.count(session, conditions)
     keys = [column.label(f"_{depth}") for depth, (column, _) in enumerate(place.order)]
     statement = listing.select(*conditions).add_columns(*keys)
     statement = statement.order_by(*(column.desc() if down else column.asc() for column, down in place.order))
