@@ -41,6 +41,10 @@ from app.summaries import SummaryQuery
 
 log = logging.getLogger("shinchoku")
 
+KEEP_ALIVE = (
+    75  # seconds: longer than clients and proxies keep a connection, so that none is closed under a request
+)
+
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
@@ -311,6 +315,7 @@ def _serve(options: argparse.Namespace, settings: Settings) -> None:
         access_log=False,
         log_config=logs.configuration(settings.log_level),
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=30,
     )
 

@@ -19,7 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 from playwright.sync_api import Browser
 
-from app.cli import beside, main
+from app.cli import KEEP_ALIVE, beside, main
 from app.documents.importing import Told, import_document
 from app.kit import keys, migrations
 from app.kit.database import Database
@@ -147,7 +147,15 @@ class Service:
 def started(url: str, port: int = 0, **settings: Any) -> Iterator[Service]:
     """A service that begins here, in a thread and on a port of its own, and stops in the end."""
     app = create_app(Settings(database_url=url, **settings))
-    config = uvicorn.Config(app, port=port, http=Protocol, log_config=None, access_log=False, lifespan="on")
+    config = uvicorn.Config(
+        app,
+        port=port,
+        http=Protocol,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_keep_alive=KEEP_ALIVE,
+    )
     server = uvicorn.Server(config)
     runner = asyncio.Runner(loop_factory=config.get_loop_factory())
 
