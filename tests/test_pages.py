@@ -311,6 +311,12 @@ def test_a_long_list_continues(town: Service, admin: httpx.Client):
     assert codes(second) == [f"4-9-{number}" for number in range(45, 60)]
 
 
+def test_among_several_plans_none_is_chosen_for_an_import(towns: httpx.Client, read: httpx.Client):
+    several, one = towns.get("/import").text, read.get("/import").text
+    assert '<option value="" selected disabled>選んでください</option>' in several
+    assert "選んでください" not in one
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Languages, conditions, errors
 
