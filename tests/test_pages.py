@@ -180,6 +180,15 @@ def test_a_mark_without_a_given_meaning_gets_none(towns: httpx.Client):
     assert "記号が変わった 2" in page(towns, "/p/mitori-kankyo/compare").text
 
 
+def test_a_plan_without_measures_is_not_taken_for_a_filter_that_finds_none(
+    town: Service, admin: httpx.Client
+):
+    plan = {"slug": "bare", "title": "計画", "municipality_code": "112011", "municipality": "川越市"}
+    assert admin.post("/plans", json=plan).status_code == 201
+    assert "まだ施策が登録されていません" in page(town.anyone, "/p/bare/measures").text
+    assert "条件を外して" in page(town.anyone, "/p/bare/measures?q=支援").text
+
+
 def test_what_stands_out_is_told_with_its_numbers(read: httpx.Client):
     plan = page(read, FUJIMI_PLAN)
     assert (
