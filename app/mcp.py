@@ -139,6 +139,11 @@ def answer_assistants(app: FastAPI) -> Running:
         """出典. The line of a published document that a row was read from, with the lines around it."""
         with asking() as session:
             document = DOCUMENTS.one(session, document_id)
+            if not document["encoding"]:
+                raise ToolError(
+                    "The lines of a spreadsheet cannot be read here. "
+                    f"The file itself is at /documents/{document_id}/content."
+                )
             first = max(1, line - LINES_AROUND)
             lines = lines_of(session, document)[first - 1 : line + LINES_AROUND]
             named = {name: document[name] for name in ("plan", "name", "sha256", "fiscal_year")}

@@ -13,6 +13,7 @@ from app import mcp
 from app.kit.settings import Settings
 from app.main import create_app
 from tests.conftest import Service
+from tests.test_samples import SAMPLES, send
 
 Ask = Callable[..., Any]
 PLAN = "fujimi-yumetsunagu"
@@ -81,6 +82,18 @@ def test_a_row_is_read_in_its_source(ask: Ask):
     lines = {line["line"]: line["text"] for line in source["lines"]}
     assert row["implementation"] in lines[row["source_line"]]
     assert list(lines) == [34, 35, 36, 37, 38]
+
+
+def test_the_lines_of_a_spreadsheet_are_not_empty_but_refused(town: Service, admin: httpx.Client):
+    report = send(admin, SAMPLES / "reiji.xlsx").raise_for_status().json()
+
+    async def read() -> Any:
+        async with Client(f"{str(town.anyone.base_url).rstrip('/')}/mcp") as client:
+            return await client.call_tool("read_source", {"document_id": report["document"], "line": 5})
+
+    answer = anyio.run(read)
+    assert answer.is_error
+    assert f"/documents/{report['document']}/content" in answer.content[0].text
 
 
 def test_what_is_wrong_is_told_in_words(ask: Ask):

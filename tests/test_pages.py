@@ -16,6 +16,7 @@ from tests.conftest import SEED, Backend, Service, running
 from tests.invented import invent
 from tests.test_hostile import ENCODINGS, TEXTS
 from tests.test_http import listed
+from tests.test_samples import SAMPLES, send
 
 FUJIMI_PLAN = "/p/fujimi-yumetsunagu"
 BROWSER = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
@@ -265,6 +266,20 @@ def test_each_row_leads_to_its_line_in_the_document(read: httpx.Client):
     assert shown["36"][1] == "4-2-1"
     assert '<tr id="L36" class="asked">' in source.answer.text
     assert "/documents/1/content" in source.links
+
+
+def test_a_spreadsheet_tells_what_was_read_from_which_line(town: Service, admin: httpx.Client):
+    file = SAMPLES / "reiji.xlsx"
+    assert send(admin, file).is_success
+    row = admin.get("/evaluations?plan=reiji-kodomo&measure=1-2&fiscal_year=2018").json()["results"][0]
+    measure = page(town.anyone, "/p/reiji-kodomo/measures/1-2")
+    place = f"line={row['source_line']}#L{row['source_line']}"
+    [address] = {link for link in measure.links if link.endswith(place)}
+    source = page(town.anyone, address)
+    assert source.answer.text.count(f'id="L{row["source_line"]}"') == 1
+    shown = [line for line in source.tables[0] if line[0] == str(row["source_line"])]
+    assert shown[-1][1:] == ["1-2 産後ケア", "平成30年度（2018）", row["rating_printed"]]
+    assert f"/documents/{row['document_id']}/content" in source.links
 
 
 def test_lines_are_counted_as_they_were_when_the_document_was_read(town: Service):

@@ -356,7 +356,7 @@ def source_text(
     id: RowId,
     asked: Annotated[LineAsked, Query()],
 ) -> Response:
-    """A document as it was read, line by line."""
+    """A document as it was read, line by line; of a spreadsheet, what was read from which line."""
     plan = _plan(view.session, slug)
     document = DOCUMENTS.one(view.session, id)
     if document["plan"] != slug:
@@ -364,20 +364,29 @@ def source_text(
     view.unless_known()
     text = lines_of(view.session, document)
     start = max(0, (asked.line or 1) - LINES_A_PAGE // 2)
+    end = start + LINES_A_PAGE
+    line, of_document = EVALUATION.c.source_line, EVALUATION.c.document_id == id
     rows = (
-        sa.select(EVALUATION.c.source_line, MEASURE.c.code)
+        sa.select(
+            line, MEASURE.c.code, MEASURE.c.title, EVALUATION.c.fiscal_year, EVALUATION.c.rating_printed
+        )
         .join(MEASURE)
-        .where(EVALUATION.c.document_id == id, EVALUATION.c.source_line.is_not(None))
+        .where(of_document, line.between(start + 1, end))
+        .order_by(line, MEASURE.c.code_order, EVALUATION.c.fiscal_year, EVALUATION.c.ordinal)
     )
+    found = [dict(row) for row in view.session.execute(rows).mappings()]
+    last_line = view.session.scalar(sa.select(sa.func.max(line)).where(of_document)) or 0
     return view.show(
         "source.html",
         plan=plan,
         document=document,
         asked=asked,
         start=start,
-        lines=text[start : start + LINES_A_PAGE],
-        count=len(text),
-        codes=dict(view.session.execute(rows).all()),
+        end=end,
+        lines=text[start:end],
+        count=len(text) or last_line,
+        rows=found,
+        codes={row["source_line"]: row["code"] for row in found},
         behind=[("JSON", f"/documents/{id}")],
     )
 
