@@ -31,6 +31,12 @@ def test_both_guides_have_the_same_examples():
     assert len(re.findall("^## ", text_of(GUIDE), re.M)) == len(re.findall("^## ", text_of(HANDBOOK), re.M))
 
 
+def test_a_sentence_goes_on_in_the_next_line_without_a_space(read: httpx.Client):
+    for path in ("/guide", "/docs/problems/invalid"):
+        prose = re.sub("(?s)<pre.*?</pre>", "", read.get(f"{path}?lang=ja").text)
+        assert not re.search("[ぁ-ん一-龠、。]\n[ぁ-んァ-ヶ一-龠]", prose), path
+
+
 def test_each_command_of_the_guide_is_answered(town: Service):
     known = {"KEY": town.key("editor", FUJIMI)}
     commands = [block for language, block in blocks(text_of(GUIDE)) if block.startswith("curl ")]

@@ -365,6 +365,46 @@ def test_a_page_speaks_the_language_that_is_asked_for(path: str, read: httpx.Cli
     assert all("lang=en" in link for link in inner)
 
 
+class Spoken(HTMLParser):
+    """What a screen reader would speak with the wrong voice: Japanese where the page says that it is English."""
+
+    UNSPOKEN, ALONE = {"title", "option", "svg"}, {"meta", "link", "input", "br"}
+
+    def __init__(self, answer: httpx.Response) -> None:
+        super().__init__()
+        self.within: list[tuple[str, str]] = []  # elements, each with its language
+        self.misspoken: list[str] = []
+        self.feed(answer.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.ALONE:
+            inherited = self.within[-1][1] if self.within else ""
+            self.within.append((tag, dict(attrs).get("lang") or inherited))
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.within and self.within.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        unspoken = {tag for tag, _ in self.within} & self.UNSPOKEN
+        if not unspoken and re.search("[ぁ-んァ-ヶ一-龠]", data) and self.within[-1][1] == "en":
+            self.misspoken.append(data.strip())
+
+
+def test_japanese_on_an_english_page_is_marked_as_such(towns: httpx.Client):
+    addresses = ["/", "/docs/problems"]
+    addresses += [
+        f"{FUJIMI_PLAN}{rest}"
+        for rest in ("", "/measures?q=支援", "/measures/4-2-1", "/compare", "/documents/1")
+    ]
+    addresses += [
+        f"/p/mihon-kodomo{rest}" for rest in ("", "?unit=measure", "/measures", "/measures/3-1", "/compare")
+    ]
+    addresses += ["/p/mihon-senryaku", "/p/mihon-senryaku/compare", "/p/mitori-kankyo/measures?rating=継続"]
+    for address in addresses:
+        assert Spoken(towns.get(address, headers=ENGLISH)).misspoken == [], address
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_that_is_known_is_not_sent_again(path: str, read: httpx.Client):
     answer = read.get(path)

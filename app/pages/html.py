@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 import jinja2
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.routing import APIRoute
+from markupsafe import Markup, escape
 from pydantic import BaseModel, Field, model_validator
 from sqlmodel import Session
 
@@ -82,6 +83,12 @@ class Language:
         """平成29年度（2017）, as printed and as stored."""
         printed = fiscal_years.label(year)
         return f"FY{year} ({printed})" if self.english else f"{printed}（{year}）"
+
+    def year_shown(self, year: int) -> Markup:
+        """The same within a text: a screen reader speaks its Japanese part as Japanese."""
+        if self.english:
+            return Markup('FY{} (<span lang="ja">{}</span>)').format(year, fiscal_years.label(year))
+        return escape(self.year(year))
 
     def short(self, year: int) -> str:
         return f"FY{year}" if self.english else fiscal_years.label(year)
@@ -242,7 +249,7 @@ def rendered(
         language=language,
         lang="en" if language.english else "ja",
         t=language.say,
-        year=language.year,
+        year=language.year_shown,
         to=language.to,
         here=here,
         path=path,
