@@ -41,6 +41,7 @@ def test_the_tools_say_what_they_are_and_only_read(read: httpx.Client):
     assert sorted(tool.name for tool in tools) == [
         "compare_years",
         "find_measures",
+        "find_plans",
         "follow_measure",
         "read_source",
         "search",
@@ -60,6 +61,7 @@ def test_a_tool_answers_what_the_api_answers(ask: Ask, read: httpx.Client):
     measures = told(f"/measures?plan={PLAN}&fiscal_year=H29&rating=B")
     found = ask("find_measures", plan=PLAN, fiscal_year="H29", rating="B")
     assert (found["count"], found["results"]) == (9, measures["results"])
+    assert ask("find_plans", q="富士見市") == {"count": 1, "results": told("/plans?q=富士見市")["results"]}
     rows = told("/evaluations?q=支援 教室")
     assert ask("search", q="支援　教室") == {"count": 1, "results": rows["results"]}
     assert (
@@ -101,6 +103,12 @@ def test_what_is_wrong_is_told_in_words(ask: Ask):
     assert "There is no such row" in ask("follow_measure", plan=PLAN, measure="9")
     assert "names no era" in ask("summarise", fiscal_year="29")
     assert "less than or equal to 50" in ask("search", q="支援", limit=1000)
+
+
+def test_a_stream_that_would_stay_silent_is_not_opened(read: httpx.Client):
+    answer = read.get("/mcp", headers={"Accept": "text/event-stream"})
+    assert (answer.status_code, answer.headers["allow"]) == (405, "OPTIONS, POST")
+    assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_without_the_extra_there_is_no_such_address(monkeypatch: pytest.MonkeyPatch, library: Service):
