@@ -238,6 +238,19 @@ def test_a_form_with_empty_fields_leads_to_a_short_address(read: httpx.Client):
     assert read.get("/?q=").headers["location"] == "/"
 
 
+def test_what_other_sites_add_to_a_shared_link_is_dropped(read: httpx.Client):
+    for added in ("fbclid=x", "utm_source=news&utm_medium=mail", "gclid=1", "msclkid=1", "mc_cid=1"):
+        for path, asked in (
+            (FUJIMI_PLAN, ""),
+            (f"{FUJIMI_PLAN}/measures", "?section=3"),
+            ("/guide", "?lang=en"),
+        ):
+            answer = read.get(f"{path}{asked}{'&' if asked else '?'}{added}")
+            assert (answer.status_code, answer.headers["location"]) == (303, f"{path}{asked}")
+    assert read.get(f"{FUJIMI_PLAN}?colour=red").status_code == 422  # what somebody meant is not passed over
+    assert read.get("/plans?fbclid=x").status_code == 422
+
+
 def test_a_measure_tells_its_years_one_under_the_other(towns: httpx.Client):
     """What is printed there is exactly what the API says, a promise under the year that it is for."""
     measure = page(towns, "/p/mihon-kodomo/measures/3-1")
@@ -266,6 +279,8 @@ def test_each_row_leads_to_its_line_in_the_document(read: httpx.Client):
     assert shown["36"][1] == "4-2-1"
     assert '<tr id="L36" class="asked">' in source.answer.text
     assert "/documents/1/content" in source.links
+    last = page(read, f"{FUJIMI_PLAN}/documents/1?line=99999")
+    assert "38行のうち1–38行" in last.text
 
 
 def test_a_spreadsheet_tells_what_was_read_from_which_line(town: Service, admin: httpx.Client):

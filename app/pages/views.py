@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Path, Query, Response
-from fastapi.responses import RedirectResponse
 from pydantic import Field
 from sqlmodel import Session
 
@@ -16,7 +15,7 @@ from app.kit.listing import Number, no_such_row, place_of, rows_from
 from app.kit.text import ONE_LINE, terms
 from app.measures import MEASURES, MeasureQuery, embed_evaluations
 from app.models import DOCUMENT, EVALUATION, MEASURE, PLAN, SECTION
-from app.pages.html import AnyPage, Asked, PageRoute, Viewed, data_behind, tidy
+from app.pages.html import AnyPage, Asked, PageRoute, Viewed, data_behind
 from app.plans import PLANS, PlanQuery, has_usual_order, plan_id
 from app.sections import SECTIONS
 from app.shapes import RowId, Words
@@ -47,8 +46,6 @@ class FrontQuery(Asked):
 
 @router.get("/")
 def front(view: Viewed, asked: Annotated[FrontQuery, Query()]) -> Response:
-    if address := tidy(view.request):
-        return RedirectResponse(address, 303)
     query = PlanQuery(q=asked.q, cursor=asked.cursor, limit=PLANS_A_PAGE, sort="municipality_code,slug")
     place = place_of(view.request, PLANS, query)
     view.unless_known()
@@ -198,8 +195,6 @@ class MeasuresAsked(Asked):
 
 @router.get("/p/{slug}/measures")
 def all_measures(view: Viewed, slug: Slug, asked: Annotated[MeasuresAsked, Query()]) -> Response:
-    if address := tidy(view.request):
-        return RedirectResponse(address, 303)
     plan = _plan(view.session, slug)
     given = asked.model_dump(exclude={"lang", "cursor"}, exclude_none=True)
     query = MeasureQuery(plan=slug, cursor=asked.cursor, limit=MEASURES_A_PAGE, **given)
@@ -302,8 +297,6 @@ class YearsAsked(Asked):
 @router.get("/p/{slug}/compare")
 def two_years(view: Viewed, slug: Slug, asked: Annotated[YearsAsked, Query()]) -> Response:
     """Without years, the two newest ones."""
-    if address := tidy(view.request):
-        return RedirectResponse(address, 303)
     plan = _plan(view.session, slug)
     view.unless_known()
     years = _years(view.session, [plan["id"]])[plan["id"]]
@@ -363,9 +356,10 @@ def source_text(
         raise no_such_row()
     view.unless_known()
     text = lines_of(view.session, document)
-    start = max(0, (asked.line or 1) - LINES_A_PAGE // 2)
-    end = start + LINES_A_PAGE
     line, of_document = EVALUATION.c.source_line, EVALUATION.c.document_id == id
+    count = len(text) or view.session.scalar(sa.select(sa.func.max(line)).where(of_document)) or 0
+    start = max(0, min(asked.line or 1, count) - LINES_A_PAGE // 2)
+    end = start + LINES_A_PAGE
     rows = (
         sa.select(
             line, MEASURE.c.code, MEASURE.c.title, EVALUATION.c.fiscal_year, EVALUATION.c.rating_printed
@@ -375,7 +369,6 @@ def source_text(
         .order_by(line, MEASURE.c.code_order, EVALUATION.c.fiscal_year, EVALUATION.c.ordinal)
     )
     found = [dict(row) for row in view.session.execute(rows).mappings()]
-    last_line = view.session.scalar(sa.select(sa.func.max(line)).where(of_document)) or 0
     return view.show(
         "source.html",
         plan=plan,
@@ -384,7 +377,7 @@ def source_text(
         start=start,
         end=end,
         lines=text[start:end],
-        count=len(text) or last_line,
+        count=count,
         rows=found,
         codes={row["source_line"]: row["code"] for row in found},
         behind=[("JSON", f"/documents/{id}")],
