@@ -316,6 +316,17 @@ def test_a_year_without_rows_is_an_empty_table(read: httpx.Client):
     assert "この年度の行がない施策 24" in empty.text
 
 
+def test_what_is_not_stated_is_told_by_measure(towns: httpx.Client):
+    shown = page(towns, "/p/mihon-kodomo?fiscal_year=2020")
+    missing = towns.get("/plans/mihon-kodomo/completeness?fiscal_year=2020").json()
+    for words, name in (("評価のない行", "without_rating"), ("理由・課題等のない行", "without_rationale")):
+        rows = missing[name]
+        code = rows[0]["key"].split("/")[1]
+        assert f"{words} {len(rows)} {code} {rows[0]['measure_title']}" in shown.text
+    many = page(towns, f"{FUJIMI_PLAN}?fiscal_year=1999")
+    assert (len(codes(many)), "ほかに 4" in many.text) == (20, True)
+
+
 def test_two_years_side_by_side_are_the_transitions(towns: httpx.Client):
     for slug, titles in (
         ("mihon-kodomo", ("下の記号へ", "上の記号へ")),

@@ -33,6 +33,7 @@ MEASURES_A_PAGE = 50
 PLANS_A_PAGE = 100
 LINES_A_PAGE = 400
 MOST_STANDING_OUT = 8
+MOST_LISTED = 20
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -139,7 +140,8 @@ def plan_at_a_glance(view: Viewed, slug: Slug, asked: Annotated[PlanAsked, Query
         order=order,
         lagging=_lagging(sections) if order else [],
         last_rated=_last_rated(view.session, plan, year) if order else None,
-        gaps=completeness(view.session, plan, year, view.revision.seq) if year else None,
+        gaps=_gaps(completeness(view.session, plan, year, view.revision.seq)) if year else {},
+        most_listed=MOST_LISTED,
         documents=[dict(row) for row in view.session.execute(documents).mappings()],
         measures=_measures(view.session, [plan["id"]])[plan["id"]],
         behind=[
@@ -147,6 +149,18 @@ def plan_at_a_glance(view: Viewed, slug: Slug, asked: Annotated[PlanAsked, Query
             ("CSV", data_behind("evaluations", ".csv", **filters)),
         ],
     )
+
+
+def _gaps(told: Row) -> dict[str, list[Row]]:
+    """Of each kind of what is missing, the measures that it is missing of: a key begins with plan and measure."""
+    return {
+        kind: [
+            {"code": row["key"].split("/")[1], "title": row.get("measure_title") or row["title"]}
+            for row in rows
+        ]
+        for kind, rows in told.items()
+        if kind != "metadata"
+    }
 
 
 def _lagging(summary: Row) -> list[Row]:
