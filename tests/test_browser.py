@@ -307,3 +307,18 @@ def test_another_site_can_show_a_plan(browser: Browser, shown: httpx.Client):
         found = violations(visit.page, runOnly={"type": "tag", "values": WCAG[:-1]})
         assert found == []
         visit.complaints[:] = [said for said in visit.complaints if said != site]
+
+
+def test_a_rating_on_another_site_shows_the_rows_that_have_it(browser: Browser, shown: httpx.Client):
+    """And not those of the newest year, which were rated otherwise."""
+    text = EXAMPLE.read_text("utf-8").replace("http://127.0.0.1:8000", str(shown.base_url).rstrip("/"))
+    text = text.replace("fujimi-yumetsunagu", "mihon-kodomo")
+    with another_site(text) as site, visiting(browser, shown) as visit:
+        visit.page.goto(site)
+        section = visit.page.locator(".shinchoku")
+        expect(section.get_by_role("status")).to_have_text("16 施策")
+        section.get_by_label("評価").select_option("D")
+        section.get_by_role("button", name="探す").click()
+        expect(section.get_by_role("listitem").first).to_contain_text("1-5")
+        assert set(section.locator(".mark").all_inner_texts()) == {"D"}
+        visit.complaints[:] = [said for said in visit.complaints if said != site]
