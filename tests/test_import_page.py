@@ -262,6 +262,18 @@ def test_an_answer_that_comes_late_is_not_shown(browser: Browser, counter: Servi
             expect(page.locator(f"#column-0-{number}")).to_have_value("extra")
 
 
+def test_what_is_changed_while_a_table_is_read_is_not_confirmed(browser: Browser, counter: Service):
+    held: list[Route] = []
+    with visiting(browser, counter.anyone, viewport=DESK) as visit:
+        visit.page.route("**/imports?*", lambda route: held.append(route))
+        page = tried(visit, counter.key("editor", FUJIMI), SEED)
+        page.get_by_text("表から分からないことを補う").click()
+        page.locator("#on_repeat").select_option("skip")
+        held[0].continue_()
+        expect(page.get_by_text("条件が変わりました")).to_be_visible()
+        expect(page.get_by_role("button", name="この内容で取り込む")).to_have_count(0)
+
+
 def test_many_errors_are_folded_and_lines_are_left_out(browser: Browser, counter: Service, tmp_path: Path):
     rows = "".join(f"{'x' if n % 20 == 0 else n}\t施策{n}\t実施\tA\n" for n in range(1, 401))
     file = tmp_path / "long.tsv"

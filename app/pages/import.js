@@ -325,7 +325,8 @@ async function tryOut(focus) {
   if (notes.length) parts.push(folded(words.warnings, notes.length, findingList(notes, "ul")));
   if (report) tables = tablesOf(report.table, findings, fresh);
   parts.push(...tables);
-  if (good) {
+  if (good && `${asked}` !== `${parameters()}`) parts.push(element("p", words.again));  // changed while it was read
+  else if (good) {
     understood = asked;
     parts.push(element("p", [words.into, " ", element("b", into, { lang: "ja" })], { class: "into" }));
     parts.push(button(main.dataset.confirm, write, "confirm"));
