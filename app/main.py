@@ -68,7 +68,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(
         title="Shinchoku 進捗",
         version=version("shinchoku"),
-        summary="How public plans are really going: measures, what was done, how it was rated, what comes next",
+        summary="計画の施策ごとに、実施内容・評価・理由・次の予定を、公表されたとおりに。 "
+        "How public plans are really going: measures, what was done, how it was rated, what comes next",
         description=DESCRIPTION,
         openapi_tags=TAGS,
         license_info={"name": "MIT", "identifier": "MIT"},

@@ -1,4 +1,4 @@
-"""For assistants: six read-only tools at /mcp (Model Context Protocol), where the extra `mcp` is installed."""
+"""For assistants: seven read-only tools at /mcp (Model Context Protocol), where the extra `mcp` is installed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 from pydantic import Field
 from sqlmodel import Session
+from starlette.routing import Route
 
 from app.changes import SOFTWARE
 from app.documents.routes import DOCUMENTS
@@ -19,7 +20,7 @@ from app.kit.listing import Listing, no_such_row
 from app.measures import MEASURES, MeasureQuery
 from app.models import FEED, MEASURE, PLAN
 from app.pages.views import lines_of
-from app.plans import PLANS, plan_id
+from app.plans import PLANS, PlanQuery, plan_id
 from app.shapes import PlanSlug, Words
 from app.summaries import SummaryQuery, summary, timeline, transitions
 
@@ -37,8 +38,9 @@ INSTRUCTIONS = """\
 How Japanese municipal plans are going, exactly as their yearly reports say: for each measure (施策) and fiscal year \
 (年度, April to March, named by the year it begins in) what was done (実施内容), how it was rated (評価), why \
 (理由・課題等) and what comes next (次年度計画内容). A rating is a mark of its own plan and means what that plan's \
-documents say, or nothing: where its label is null, do not turn it into "achieved" or a percentage. What is null, no \
-document says. Texts are Japanese: quote them as they stand, and name the document and line of a row."""
+documents say (find_plans tells), or nothing: where its label is null, do not turn it into "achieved" or a percentage. \
+What is null, no document says. Texts are Japanese: quote them as they stand, name the document and line of a row, and \
+the municipality and the licence of its plan."""
 
 MOST_ROWS = 50
 LINES_AROUND = 3
@@ -64,6 +66,13 @@ def answer_assistants(app: FastAPI) -> Running:
                 yield session
         except Problem as problem:
             raise ToolError(problem.says.en) from None
+
+    @tool
+    def find_plans(q: Words | None = None, limit: Limit = 20) -> dict[str, Any]:
+        """計画を探す. Plans (計画) with their municipality, term, source and licence, and what the marks of their scale
+        mean where a document says so. `q` looks for every word in the title and the municipality."""
+        with asking() as session:
+            return _first(session, PLANS, PlanQuery(q=q).conditions(), limit)
 
     @tool
     def find_measures(
@@ -139,6 +148,11 @@ def answer_assistants(app: FastAPI) -> Running:
         """出典. The line of a published document that a row was read from, with the lines around it."""
         with asking() as session:
             document = DOCUMENTS.one(session, document_id)
+            if not document["encoding"]:
+                raise ToolError(
+                    "The lines of a spreadsheet cannot be read here. "
+                    f"The file itself is at /documents/{document_id}/content."
+                )
             first = max(1, line - LINES_AROUND)
             lines = lines_of(session, document)[first - 1 : line + LINES_AROUND]
             named = {name: document[name] for name in ("plan", "name", "sha256", "fiscal_year")}
@@ -150,7 +164,9 @@ def answer_assistants(app: FastAPI) -> Running:
     # Reading is open to every host, so there is nothing that a rebound name could steal.
     anywhere = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     served = server.streamable_http_app(stateless_http=True, json_response=True, transport_security=anywhere)
-    app.router.routes.extend(served.routes)
+    [route] = (route for route in served.routes if isinstance(route, Route))
+    route.methods = {"POST"}  # without sessions nothing is ever sent to who opens a stream with GET
+    app.router.routes.append(route)
     return server.session_manager.run
 
 

@@ -198,6 +198,43 @@ def test_on_paper_there_is_the_content_and_no_controls(browser: Browser, shown: 
         assert len(visit.page.pdf()) > 10_000
 
 
+def test_on_paper_nothing_is_cut_off_and_the_filters_are_told(browser: Browser, shown: httpx.Client):
+    """A table that scrolls on a screen cannot on a sheet of A4, and a printed list says what was asked."""
+    sheet = {"width": 718, "height": 1000}
+    with visiting(browser, shown, viewport=sheet) as visit:
+        visit.page.emulate_media(media="print")
+        for path in (
+            f"{CHILDREN}?lang=en",
+            f"{STRATEGY}?unit=measure",
+            f"{CHILDREN}/compare",
+            f"{FUJIMI}/documents/1",
+        ):
+            visit.go(path)
+            edges = "() => [...document.querySelectorAll('table')].map(each => each.getBoundingClientRect().right)"
+            assert max(visit.page.evaluate(edges)) <= sheet["width"], path
+        visit.go(f"{CHILDREN}/measures?section=3&rating=B,none&q=支援&fiscal_year=R2")
+        expect(visit.page.locator(".on-paper")).to_have_text(
+            "条件: 言葉 支援 節 基本目標3 暮らしと仕事 年度 令和2年度（2020） 評価 B,評価なし"
+        )
+        expect(visit.page.locator(".on-paper")).to_be_visible()
+        visit.page.emulate_media(media="screen")
+        expect(visit.page.locator(".on-paper")).to_be_hidden()
+
+
+def test_what_is_chosen_is_seen_without_our_colours(browser: Browser, shown: httpx.Client):
+    with visiting(browser, shown, forced_colors="active") as visit:
+        visit.go(CHILDREN)
+
+        def look(selector: str, name: str) -> Any:
+            looks = f"each => getComputedStyle(each).{name}"
+            return visit.page.locator(selector).first.evaluate(looks)
+
+        chosen, other = ".choices [aria-current]", ".choices a:not([aria-current])"
+        assert look(chosen, "backgroundColor") != look(other, "backgroundColor")
+        here, elsewhere = ".plan-head nav a[aria-current]", ".plan-head nav a:not([aria-current])"
+        assert look(here, "borderBottomColor") != look(elsewhere, "borderBottomColor")
+
+
 def test_the_api_can_be_tried_on_real_rows(browser: Browser, shown: httpx.Client):
     """/docs under its own policy: the example as it stands is sent and answered."""
     with visiting(browser, shown, viewport=DESK) as visit:
@@ -269,4 +306,19 @@ def test_another_site_can_show_a_plan(browser: Browser, shown: httpx.Client):
         expect(section).to_contain_text("出典: 富士見市")
         found = violations(visit.page, runOnly={"type": "tag", "values": WCAG[:-1]})
         assert found == []
+        visit.complaints[:] = [said for said in visit.complaints if said != site]
+
+
+def test_a_rating_on_another_site_shows_the_rows_that_have_it(browser: Browser, shown: httpx.Client):
+    """And not those of the newest year, which were rated otherwise."""
+    text = EXAMPLE.read_text("utf-8").replace("http://127.0.0.1:8000", str(shown.base_url).rstrip("/"))
+    text = text.replace("fujimi-yumetsunagu", "mihon-kodomo")
+    with another_site(text) as site, visiting(browser, shown) as visit:
+        visit.page.goto(site)
+        section = visit.page.locator(".shinchoku")
+        expect(section.get_by_role("status")).to_have_text("16 施策")
+        section.get_by_label("評価").select_option("D")
+        section.get_by_role("button", name="探す").click()
+        expect(section.get_by_role("listitem").first).to_contain_text("1-5")
+        assert set(section.locator(".mark").all_inner_texts()) == {"D"}
         visit.complaints[:] = [said for said in visit.complaints if said != site]

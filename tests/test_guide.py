@@ -31,6 +31,12 @@ def test_both_guides_have_the_same_examples():
     assert len(re.findall("^## ", text_of(GUIDE), re.M)) == len(re.findall("^## ", text_of(HANDBOOK), re.M))
 
 
+def test_a_sentence_goes_on_in_the_next_line_without_a_space(read: httpx.Client):
+    for path in ("/guide", "/docs/problems/invalid"):
+        prose = re.sub("(?s)<pre.*?</pre>", "", read.get(f"{path}?lang=ja").text)
+        assert not re.search("[ぁ-ん一-龠、。]\n[ぁ-んァ-ヶ一-龠]", prose), path
+
+
 def test_each_command_of_the_guide_is_answered(town: Service):
     known = {"KEY": town.key("editor", FUJIMI)}
     commands = [block for language, block in blocks(text_of(GUIDE)) if block.startswith("curl ")]
@@ -146,8 +152,11 @@ def test_the_catalog_has_each_plan_as_a_dataset(towns: httpx.Client):
     assert seed["dct:publisher"]["foaf:name"] == "富士見市"
     assert seed["dct:publisher"]["dct:identifier"] == "112356"
     assert seed["schema:temporalCoverage"] == "2017-04-01/2018-03-31"
-    assert not seed.keys() & {"dct:rights", "schema:license", "dct:source"}  # the documents name none
-    assert strategy["dct:rights"]["rdfs:label"] == strategy["schema:license"] == "CC BY 4.0"
+    assert not seed.keys() & {"dct:license", "schema:license", "dct:source"}  # the documents name none
+    for licensed in (strategy, *strategy["dcat:distribution"]):
+        assert (
+            licensed["dct:license"]["rdfs:label"] == licensed["schema:license"]["schema:name"] == "CC BY 4.0"
+        )
     assert strategy["dct:source"] == {"@id": "https://example.jp/senryaku"}
     assert datasets["mihon-kodomo"]["schema:temporalCoverage"] == "2019-04-01/2024-03-31"
     tables = towns.get("/plans.csv").is_success
@@ -165,9 +174,33 @@ def test_the_catalog_has_each_plan_as_a_dataset(towns: httpx.Client):
             if tables or form["dct:title"] == "JSON":
                 got = towns.get(address)
                 assert got.is_success
-                assert got.headers["content-type"].partition(";")[0] == form["dcat:mediaType"]
+                assert got.headers["content-type"].partition(";")[0] == form["schema:encodingFormat"]
+                whole = (
+                    got.headers["content-type"].partition(";")[0] != "application/json"
+                )  # not a page of it
+                assert form.get("dcat:downloadURL") == (form["dcat:accessURL"] if whole else None)
     again = towns.get("/catalog.jsonld", headers={"If-None-Match": answer.headers["etag"]})
     assert again.status_code == 304
+
+
+def test_the_catalog_names_things_as_portals_look_them_up(towns: httpx.Client):
+    """Languages and media types are addresses, titles say their language, a catalog describes itself."""
+    catalog = towns.get("/catalog.jsonld").json()
+    for told in (catalog, *catalog["dcat:dataset"]):
+        assert told["dct:language"] == {"@id": "http://id.loc.gov/vocabulary/iso639-1/ja"}
+        assert told["dct:title"]["@language"] == told["dct:description"]["@language"] == "ja"
+    for dataset in catalog["dcat:dataset"]:
+        types = [form.get("dcat:mediaType", {}).get("@id", "") for form in dataset["dcat:distribution"]]
+        assert types[1] == "https://www.iana.org/assignments/media-types/text/csv"
+        assert types[4] == ""  # JSON Lines is not registered
+    assert catalog["schema:dataset"] == [{"@id": dataset["@id"]} for dataset in catalog["dcat:dataset"]]
+
+
+def test_a_licence_that_is_an_address_is_linked(town: Service, admin: httpx.Client):
+    address = "https://creativecommons.org/licenses/by/4.0/"
+    assert admin.patch("/plans/1", json={"licence": address}, headers={"If-Match": "*"}).is_success
+    [dataset] = town.anyone.get("/catalog.jsonld").json()["dcat:dataset"]
+    assert dataset["dct:license"] == dataset["schema:license"] == {"@id": address}
 
 
 def test_the_api_can_be_found_from_its_well_known_address(read: httpx.Client):

@@ -42,7 +42,7 @@ def tried(visit: Visit, key: str, file: Path) -> Page:
 
 
 def for_a_new_plan(page: Page) -> None:
-    page.get_by_label("計画", exact=True).select_option("")
+    page.get_by_label("計画", exact=True).select_option("新しい計画")
     page.get_by_label("識別名").fill("reiji-kodomo")
     page.get_by_label("全国地方公共団体コード").fill("47901")
     page.get_by_label("市区町村名").fill("例示市")
@@ -101,6 +101,7 @@ def test_a_table_is_tried_corrected_and_imported(browser: Browser, office: Servi
             page.set_viewport_size(size)
             assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
             assert violations(page, runOnly={"type": "tag", "values": WCAG}) == []
+        expect(page.get_by_text("取り込み先: 富士見市 夢つなぐ富士見プロジェクト")).to_be_visible()
         page.get_by_role("button", name="この内容で取り込む").click()
         expect(page.get_by_role("heading", name="取り込みました")).to_be_focused()
         page.get_by_role("link", name="計画を見る").click()
@@ -274,6 +275,18 @@ def test_an_answer_that_comes_late_is_not_shown(browser: Browser, counter: Servi
             expect(page.locator(f"#column-0-{number}")).to_have_value("extra")
 
 
+def test_what_is_changed_while_a_table_is_read_is_not_confirmed(browser: Browser, counter: Service):
+    held: list[Route] = []
+    with visiting(browser, counter.anyone, viewport=DESK) as visit:
+        visit.page.route("**/imports?*", lambda route: held.append(route))
+        page = tried(visit, counter.key("editor", FUJIMI), SEED)
+        page.get_by_text("表から分からないことを補う").click()
+        page.locator("#on_repeat").select_option("skip")
+        held[0].continue_()
+        expect(page.get_by_text("条件が変わりました")).to_be_visible()
+        expect(page.get_by_role("button", name="この内容で取り込む")).to_have_count(0)
+
+
 def test_many_errors_are_folded_and_lines_are_left_out(browser: Browser, counter: Service, tmp_path: Path):
     rows = "".join(f"{'x' if n % 20 == 0 else n}\t施策{n}\t実施\tA\n" for n in range(1, 401))
     file = tmp_path / "long.tsv"
@@ -372,6 +385,39 @@ def test_the_key_is_kept_in_the_tab_alone(browser: Browser, counter: Service):
         other.goto(f"{visit.base}/import")
         expect(other.get_by_label("キー")).to_have_value("")
         visit.complaints[:] = [said for said in visit.complaints if "401" not in said]
+
+
+def test_a_key_that_no_key_can_be_is_not_sent(browser: Browser, counter: Service):
+    """Typed in full-width letters, it would be refused by the browser and look like a service that is away."""
+    with visiting(browser, counter.anyone) as visit:
+        page = tried(visit, "ｓｈｋ＿１", SEED)
+        assert page.get_by_label("キー").evaluate("field => field.validity.patternMismatch") is True
+        assert page.locator("#outcome > *").count() == 0
+        page.get_by_label("キー").fill(f"　{counter.key('editor', FUJIMI)} ")
+        page.get_by_role("button", name="試しに読む").click()
+        expect(page.get_by_role("heading", name=UNDERSTOOD)).to_be_visible()
+
+
+def test_an_import_without_an_answer_is_not_called_a_failure(browser: Browser, office: Service):
+    """The line breaks after the table was written: the page does not say that nothing was."""
+
+    def lose_the_answer(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    with visiting(browser, office.anyone) as visit:
+        page = visit.page
+        opened(visit, office.key("admin"), SAMPLES / "reiji.xlsx")
+        for_a_new_plan(page)
+        page.get_by_role("button", name="試しに読む").click()
+        expect(page.get_by_text("取り込み先: 例示市 reiji-kodomo")).to_be_visible()
+        page.route("**/imports?*dry_run=false*", lose_the_answer)
+        page.get_by_role("button", name="この内容で取り込む").click()
+        expect(page.get_by_role("heading", name="取り込まれたかどうか、分かりません")).to_be_focused()
+        expect(page.get_by_text("何も書き込んでいません")).to_have_count(0)
+        page.get_by_role("button", name="試しに読む").click()
+        expect(page.get_by_role("row", name="年度評価")).to_have_text("年度評価007")
+        visit.complaints.clear()
 
 
 def test_without_scripts_the_page_says_what_to_do(browser: Browser, counter: Service):

@@ -13,6 +13,7 @@ from app import mcp
 from app.kit.settings import Settings
 from app.main import create_app
 from tests.conftest import Service
+from tests.test_samples import SAMPLES, send
 
 Ask = Callable[..., Any]
 PLAN = "fujimi-yumetsunagu"
@@ -40,6 +41,7 @@ def test_the_tools_say_what_they_are_and_only_read(read: httpx.Client):
     assert sorted(tool.name for tool in tools) == [
         "compare_years",
         "find_measures",
+        "find_plans",
         "follow_measure",
         "read_source",
         "search",
@@ -59,6 +61,7 @@ def test_a_tool_answers_what_the_api_answers(ask: Ask, read: httpx.Client):
     measures = told(f"/measures?plan={PLAN}&fiscal_year=H29&rating=B")
     found = ask("find_measures", plan=PLAN, fiscal_year="H29", rating="B")
     assert (found["count"], found["results"]) == (9, measures["results"])
+    assert ask("find_plans", q="富士見市") == {"count": 1, "results": told("/plans?q=富士見市")["results"]}
     rows = told("/evaluations?q=支援 教室")
     assert ask("search", q="支援　教室") == {"count": 1, "results": rows["results"]}
     assert (
@@ -83,11 +86,29 @@ def test_a_row_is_read_in_its_source(ask: Ask):
     assert list(lines) == [34, 35, 36, 37, 38]
 
 
+def test_the_lines_of_a_spreadsheet_are_not_empty_but_refused(town: Service, admin: httpx.Client):
+    report = send(admin, SAMPLES / "reiji.xlsx").raise_for_status().json()
+
+    async def read() -> Any:
+        async with Client(f"{str(town.anyone.base_url).rstrip('/')}/mcp") as client:
+            return await client.call_tool("read_source", {"document_id": report["document"], "line": 5})
+
+    answer = anyio.run(read)
+    assert answer.is_error
+    assert f"/documents/{report['document']}/content" in answer.content[0].text
+
+
 def test_what_is_wrong_is_told_in_words(ask: Ask):
     assert "There is no such row" in ask("follow_measure", plan="nope", measure="1")
     assert "There is no such row" in ask("follow_measure", plan=PLAN, measure="9")
     assert "names no era" in ask("summarise", fiscal_year="29")
     assert "less than or equal to 50" in ask("search", q="支援", limit=1000)
+
+
+def test_a_stream_that_would_stay_silent_is_not_opened(read: httpx.Client):
+    answer = read.get("/mcp", headers={"Accept": "text/event-stream"})
+    assert (answer.status_code, answer.headers["allow"]) == (405, "OPTIONS, POST")
+    assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_without_the_extra_there_is_no_such_address(monkeypatch: pytest.MonkeyPatch, library: Service):

@@ -16,6 +16,7 @@ from tests.conftest import SEED, Backend, Service, running
 from tests.invented import invent
 from tests.test_hostile import ENCODINGS, TEXTS
 from tests.test_http import listed
+from tests.test_samples import SAMPLES, send
 
 FUJIMI_PLAN = "/p/fujimi-yumetsunagu"
 BROWSER = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
@@ -180,6 +181,15 @@ def test_a_mark_without_a_given_meaning_gets_none(towns: httpx.Client):
     assert "記号が変わった 2" in page(towns, "/p/mitori-kankyo/compare").text
 
 
+def test_a_plan_without_measures_is_not_taken_for_a_filter_that_finds_none(
+    town: Service, admin: httpx.Client
+):
+    plan = {"slug": "bare", "title": "計画", "municipality_code": "112011", "municipality": "川越市"}
+    assert admin.post("/plans", json=plan).status_code == 201
+    assert "まだ施策が登録されていません" in page(town.anyone, "/p/bare/measures").text
+    assert "条件を外して" in page(town.anyone, "/p/bare/measures?q=支援").text
+
+
 def test_what_stands_out_is_told_with_its_numbers(read: httpx.Client):
     plan = page(read, FUJIMI_PLAN)
     assert (
@@ -228,6 +238,19 @@ def test_a_form_with_empty_fields_leads_to_a_short_address(read: httpx.Client):
     assert read.get("/?q=").headers["location"] == "/"
 
 
+def test_what_other_sites_add_to_a_shared_link_is_dropped(read: httpx.Client):
+    for added in ("fbclid=x", "utm_source=news&utm_medium=mail", "gclid=1", "msclkid=1", "mc_cid=1"):
+        for path, asked in (
+            (FUJIMI_PLAN, ""),
+            (f"{FUJIMI_PLAN}/measures", "?section=3"),
+            ("/guide", "?lang=en"),
+        ):
+            answer = read.get(f"{path}{asked}{'&' if asked else '?'}{added}")
+            assert (answer.status_code, answer.headers["location"]) == (303, f"{path}{asked}")
+    assert read.get(f"{FUJIMI_PLAN}?colour=red").status_code == 422  # what somebody meant is not passed over
+    assert read.get("/plans?fbclid=x").status_code == 422
+
+
 def test_a_measure_tells_its_years_one_under_the_other(towns: httpx.Client):
     """What is printed there is exactly what the API says, a promise under the year that it is for."""
     measure = page(towns, "/p/mihon-kodomo/measures/3-1")
@@ -256,6 +279,22 @@ def test_each_row_leads_to_its_line_in_the_document(read: httpx.Client):
     assert shown["36"][1] == "4-2-1"
     assert '<tr id="L36" class="asked">' in source.answer.text
     assert "/documents/1/content" in source.links
+    last = page(read, f"{FUJIMI_PLAN}/documents/1?line=99999")
+    assert "38行のうち1–38行" in last.text
+
+
+def test_a_spreadsheet_tells_what_was_read_from_which_line(town: Service, admin: httpx.Client):
+    file = SAMPLES / "reiji.xlsx"
+    assert send(admin, file).is_success
+    row = admin.get("/evaluations?plan=reiji-kodomo&measure=1-2&fiscal_year=2018").json()["results"][0]
+    measure = page(town.anyone, "/p/reiji-kodomo/measures/1-2")
+    place = f"line={row['source_line']}#L{row['source_line']}"
+    [address] = {link for link in measure.links if link.endswith(place)}
+    source = page(town.anyone, address)
+    assert source.answer.text.count(f'id="L{row["source_line"]}"') == 1
+    shown = [line for line in source.tables[0] if line[0] == str(row["source_line"])]
+    assert shown[-1][1:] == ["1-2 産後ケア", "平成30年度（2018）", row["rating_printed"]]
+    assert f"/documents/{row['document_id']}/content" in source.links
 
 
 def test_lines_are_counted_as_they_were_when_the_document_was_read(town: Service):
@@ -275,6 +314,17 @@ def test_a_year_without_rows_is_an_empty_table(read: httpx.Client):
     empty = page(read, f"{FUJIMI_PLAN}?fiscal_year=1999&unit=measure")
     assert empty.tables[0][1:] == [["全体", "", "0 –", "0 –", "0 施策"]]
     assert "この年度の行がない施策 24" in empty.text
+
+
+def test_what_is_not_stated_is_told_by_measure(towns: httpx.Client):
+    shown = page(towns, "/p/mihon-kodomo?fiscal_year=2020")
+    missing = towns.get("/plans/mihon-kodomo/completeness?fiscal_year=2020").json()
+    for words, name in (("評価のない行", "without_rating"), ("理由・課題等のない行", "without_rationale")):
+        rows = missing[name]
+        code = rows[0]["key"].split("/")[1]
+        assert f"{words} {len(rows)} {code} {rows[0]['measure_title']}" in shown.text
+    many = page(towns, f"{FUJIMI_PLAN}?fiscal_year=1999")
+    assert (len(codes(many)), "ほかに 4" in many.text) == (20, True)
 
 
 def test_two_years_side_by_side_are_the_transitions(towns: httpx.Client):
@@ -311,6 +361,12 @@ def test_a_long_list_continues(town: Service, admin: httpx.Client):
     assert codes(second) == [f"4-9-{number}" for number in range(45, 60)]
 
 
+def test_among_several_plans_none_is_chosen_for_an_import(towns: httpx.Client, read: httpx.Client):
+    several, one = towns.get("/import").text, read.get("/import").text
+    assert '<option value="" selected disabled>選んでください</option>' in several
+    assert "選んでください" not in one
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Languages, conditions, errors
 
@@ -333,6 +389,46 @@ def test_a_page_speaks_the_language_that_is_asked_for(path: str, read: httpx.Cli
     # What the address says goes on with every link to another page.
     inner = [link for link in Page(wanted).links if re.match(r"/(p/|\?|$)", link) and "lang=ja" not in link]
     assert all("lang=en" in link for link in inner)
+
+
+class Spoken(HTMLParser):
+    """What a screen reader would speak with the wrong voice: Japanese where the page says that it is English."""
+
+    UNSPOKEN, ALONE = {"title", "option", "svg"}, {"meta", "link", "input", "br"}
+
+    def __init__(self, answer: httpx.Response) -> None:
+        super().__init__()
+        self.within: list[tuple[str, str]] = []  # elements, each with its language
+        self.misspoken: list[str] = []
+        self.feed(answer.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.ALONE:
+            inherited = self.within[-1][1] if self.within else ""
+            self.within.append((tag, dict(attrs).get("lang") or inherited))
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.within and self.within.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        unspoken = {tag for tag, _ in self.within} & self.UNSPOKEN
+        if not unspoken and re.search("[ぁ-んァ-ヶ一-龠]", data) and self.within[-1][1] == "en":
+            self.misspoken.append(data.strip())
+
+
+def test_japanese_on_an_english_page_is_marked_as_such(towns: httpx.Client):
+    addresses = ["/", "/docs/problems"]
+    addresses += [
+        f"{FUJIMI_PLAN}{rest}"
+        for rest in ("", "/measures?q=支援", "/measures/4-2-1", "/compare", "/documents/1")
+    ]
+    addresses += [
+        f"/p/mihon-kodomo{rest}" for rest in ("", "?unit=measure", "/measures", "/measures/3-1", "/compare")
+    ]
+    addresses += ["/p/mihon-senryaku", "/p/mihon-senryaku/compare", "/p/mitori-kankyo/measures?rating=継続"]
+    for address in addresses:
+        assert Spoken(towns.get(address, headers=ENGLISH)).misspoken == [], address
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -279,6 +279,8 @@ def _sentence(error: Mapping[str, Any]) -> Say:
         return Say("JSON の本文が必要です。", "A JSON body is required.")
     if "ja" in context and "en" in context:
         return Say(context["ja"], context["en"])
+    if "expected" in context:  # "'a', 'b' or 'c'"
+        context["expected"] = context["expected"].replace(" or ", ", ")
     if found := _SENTENCES.get(error["type"]):
         return Say(*(text.format_map(context) for text in found))
     return Say("値が正しくありません。", "The value is not valid.")

@@ -21,6 +21,10 @@ FORMS = (
     (".jsonl", "application/jsonl", "JSON Lines"),
 )
 
+# Named as DCAT 3 asks: languages by the Library of Congress, media types by IANA (which knows no JSON Lines).
+JAPANESE = {"@id": "http://id.loc.gov/vocabulary/iso639-1/ja"}
+MEDIA_TYPES = "https://www.iana.org/assignments/media-types/"
+
 CONTEXT = {
     "dcat": "http://www.w3.org/ns/dcat#",
     "dct": "http://purl.org/dc/terms/",
@@ -63,13 +67,53 @@ def catalog(request: Request, session: Reading) -> Response:
         "@context": CONTEXT,
         "@id": f"{base}/catalog.jsonld",
         "@type": ["dcat:Catalog", "schema:DataCatalog"],
-        "dct:title": {"@value": "自治体の計画の進捗", "@language": "ja"},
-        "dct:language": "ja",
+        "dct:title": _japanese("自治体の計画の進捗"),
+        "schema:name": "自治体の計画の進捗",
+        "dct:description": _japanese(
+            "自治体の計画の、施策ごとの年度の実施内容・評価・理由・次年度計画。公表された資料の文言のまま"
+        ),
+        "dct:language": JAPANESE,
         "foaf:homepage": {"@id": f"{base}/"},
         "dcat:service": service,
         "dcat:dataset": datasets,
+        "schema:dataset": [{"@id": dataset["@id"]} for dataset in datasets],
     }
     return answer(request, body, headers={"Content-Type": "application/ld+json"})
+
+
+def _japanese(text: str) -> dict[str, str]:
+    return {"@value": text, "@language": "ja"}
+
+
+def _licence(told: str) -> dict[str, Any]:
+    """As the source words it: an address, or a name."""
+    if told.startswith(("https://", "http://")) and " " not in told:
+        return {"dct:license": {"@id": told}, "schema:license": {"@id": told}}
+    return {
+        "dct:license": {"@type": "dct:LicenseDocument", "rdfs:label": told},
+        "schema:license": {"@type": "schema:CreativeWork", "schema:name": told},
+    }
+
+
+def _form(base: str, plan: Any, suffix: str, media: str, name: str) -> dict[str, Any]:
+    address = {"@id": base + data_behind("evaluations", suffix, plan=plan["slug"])}
+    told: dict[str, Any] = {
+        "@id": f"{base}/p/{plan['slug']}#{name.lower().replace(' ', '-')}",
+        "@type": ["dcat:Distribution", "schema:DataDownload"],
+        "dct:title": name,
+        "dct:format": {"@type": "dct:MediaTypeOrExtent", "rdfs:label": name},
+        "schema:encodingFormat": media,
+        "dcat:accessURL": address,
+        "schema:contentUrl": address,
+        "dcat:accessService": {"@id": f"{base}/#api"},
+    }
+    if suffix:  # a file of all rows; the JSON comes page by page
+        told["dcat:downloadURL"] = address
+    if media != "application/jsonl":
+        told["dcat:mediaType"] = {"@id": MEDIA_TYPES + media}
+    if plan["licence"] is not None:
+        told |= _licence(plan["licence"])
+    return told
 
 
 def _dataset(base: str, plan: Any) -> dict[str, Any]:
@@ -80,33 +124,21 @@ def _dataset(base: str, plan: Any) -> dict[str, Any]:
         for own, seen in (("first_fiscal_year", "first"), ("last_fiscal_year", "last"))
     )
     publisher = {
-        "@type": ["foaf:Organization", "schema:Organization"],
+        "@type": ["foaf:Agent", "foaf:Organization", "schema:Organization"],
         "foaf:name": plan["municipality"],
         "schema:name": plan["municipality"],
         "dct:identifier": plan["municipality_code"],
     }
-    forms = [
-        {
-            "@id": f"{page}#{name.lower().replace(' ', '-')}",
-            "@type": ["dcat:Distribution", "schema:DataDownload"],
-            "dct:title": name,
-            "dcat:mediaType": media,
-            "schema:encodingFormat": media,
-            "dcat:accessURL": {"@id": base + data_behind("evaluations", suffix, plan=plan["slug"])},
-            "schema:contentUrl": {"@id": base + data_behind("evaluations", suffix, plan=plan["slug"])},
-            "dcat:accessService": {"@id": f"{base}/#api"},
-        }
-        for suffix, media, name in FORMS
-    ]
+    forms = [_form(base, plan, *form) for form in FORMS]
     told: dict[str, Any] = {
         "@id": f"{page}#dataset",
         "@type": ["dcat:Dataset", "schema:Dataset"],
-        "dct:title": plan["title"],
+        "dct:title": _japanese(plan["title"]),
         "schema:name": plan["title"],
-        "dct:description": about,
+        "dct:description": _japanese(about),
         "schema:description": about,
         "dct:identifier": plan["slug"],
-        "dct:language": "ja",
+        "dct:language": JAPANESE,
         "dct:modified": {
             "@value": max(filter(None, (plan["updated_at"], plan["rated_at"]))),
             "@type": "xsd:dateTime",
@@ -118,9 +150,8 @@ def _dataset(base: str, plan: Any) -> dict[str, Any]:
         "dcat:distribution": forms,
         "schema:distribution": [{"@id": form["@id"]} for form in forms],
     }
-    if plan["licence"] is not None:  # as the source words it, an address or not
-        told["dct:rights"] = {"@type": "dct:RightsStatement", "rdfs:label": plan["licence"]}
-        told["schema:license"] = plan["licence"]
+    if plan["licence"] is not None:
+        told |= _licence(plan["licence"])
     if plan["source_url"] is not None:
         told["dct:source"] = {"@id": plan["source_url"]}
     if first is not None and last is not None:

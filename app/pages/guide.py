@@ -36,6 +36,7 @@ NOUNS: dict[str, tuple[str, type[BaseModel], Iterable[str]]] = {
     "document": ("資料", DocumentShape, DOCUMENTS.columns),
     "change": ("変更", Change, Change.model_fields),
 }
+JAPANESE_FROM = "\u3000"
 JAPANESE = r" ?\(([^()]*[ぁ-んァ-ヶ一-龠][^()]*)\)"
 
 
@@ -57,9 +58,16 @@ def _scrolled(self: RendererHTML, tokens: Any, place: int, options: Any, env: An
     )
 
 
+def _joined(self: RendererHTML, tokens: Any, place: int, options: Any, env: Any) -> str:
+    """A line that goes on in Japanese goes on without a space."""
+    before, after = (tokens[place + step].content[edge:][:1] for step, edge in ((-1, -1), (1, 0)))
+    return "" if before > JAPANESE_FROM and after > JAPANESE_FROM else "\n"
+
+
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 MARKDOWN.add_render_rule("heading_open", _with_ids)
 MARKDOWN.add_render_rule("fence", _scrolled)
+MARKDOWN.add_render_rule("softbreak", _joined)
 
 
 @cache

@@ -1,7 +1,8 @@
 """What all pages for people share: templates, the reader's language, tags, a strict policy, errors as pages."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import groupby
@@ -11,7 +12,9 @@ from urllib.parse import quote, urlencode
 
 import jinja2
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
+from markupsafe import Markup, escape
 from pydantic import BaseModel, Field, model_validator
 from sqlmodel import Session
 
@@ -48,7 +51,16 @@ FORM = hashlib.blake2b(
 
 
 class PageRoute(APIRoute):
-    """A route whose errors are pages too, where a browser asks."""
+    """A route whose errors are pages too, where a browser asks, and whose address says only what is asked."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def tidied(request: Request) -> Response:
+            address = tidy(request)
+            return RedirectResponse(address, 303) if address else await handle(request)
+
+        return tidied
 
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -82,6 +94,12 @@ class Language:
         """平成29年度（2017）, as printed and as stored."""
         printed = fiscal_years.label(year)
         return f"FY{year} ({printed})" if self.english else f"{printed}（{year}）"
+
+    def year_shown(self, year: int) -> Markup:
+        """The same within a text: a screen reader speaks its Japanese part as Japanese."""
+        if self.english:
+            return Markup('FY{} (<span lang="ja">{}</span>)').format(year, fiscal_years.label(year))
+        return escape(self.year(year))
 
     def short(self, year: int) -> str:
         return f"FY{year}" if self.english else fiscal_years.label(year)
@@ -242,7 +260,7 @@ def rendered(
         language=language,
         lang="en" if language.english else "ja",
         t=language.say,
-        year=language.year,
+        year=language.year_shown,
         to=language.to,
         here=here,
         path=path,
@@ -267,12 +285,17 @@ def path_of(request: Request) -> str:
     return raw.decode("latin-1")
 
 
+# What social networks and newsletters add to a link that is shared.
+ADDED = re.compile("utm_.*|(d|fb|g|gb|ms|tt|tw|wb|y)clk?id|igshid|mc_[ce]id")
+
+
 def tidy(request: Request) -> str | None:
-    """The address without the empty fields of a form, so that what is shared is short; None when it is that."""
+    """The address without the empty fields of a form, so that what is shared is short, and without what other sites
+    added to it; None when it is that."""
     asked = request.query_params.multi_items()
-    if all(value for _, value in asked):
+    kept = [(name, value) for name, value in asked if value and not ADDED.fullmatch(name)]
+    if kept == asked:
         return None
-    kept = [(name, value) for name, value in asked if value]
     return path_of(request) + (f"?{urlencode(kept)}" if kept else "")
 
 

@@ -13,6 +13,8 @@ let understood = null;  // what was tried last and can be written: its parameter
 let turn = 0;  // of several tries the last one is shown
 let tables = [];  // what was shown last of this file
 
+const isNew = () => plan.value === "+";  // which no slug is
+
 function element(name, content = [], attributes = {}) {
   const made = document.createElement(name);
   for (const [attribute, value] of Object.entries(attributes)) made.setAttribute(attribute, value);
@@ -31,9 +33,9 @@ const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[
 // ---- what is asked
 
 function parameters() {
-  const asked = new URLSearchParams({ name: file.files[0].name, plan: plan.value || form.elements.slug.value });
+  const asked = new URLSearchParams({ name: file.files[0].name, plan: isNew() ? form.elements.slug.value : plan.value });
   const names = ["fiscal_year", "encoding", "on_rename", "on_repeat", "numbering", "sheet"];
-  for (const name of plan.value ? names : [...names, "municipality_code", "municipality"])
+  for (const name of isNew() ? [...names, "municipality_code", "municipality"] : names)
     if (form.elements[name].value) asked.set(name, form.elements[name].value);
   if (Object.keys(corrected).length) asked.set("mapping", JSON.stringify(corrected));
   return asked;
@@ -54,7 +56,7 @@ async function send(asked, how) {
   } catch {
     // A browser reads no file that was saved anew after it was chosen.
     const readable = await file.files[0].slice(0, 1).arrayBuffer().then(() => true, () => false);
-    return [false, { detail: readable ? words.away : words.stale }];
+    return [false, readable ? { detail: words.away, lost: true } : { detail: words.stale }];
   }
 }
 
@@ -314,6 +316,7 @@ async function tryOut(focus) {
   understood = null;
   if (!form.reportValidity()) return;
   const asked = parameters();
+  const into = isNew() ? `${asked.get("municipality")} ${asked.get("plan")}` : plan.selectedOptions[0].text;
   const mine = wait(words.reading);
   const [good, answer] = await send(asked, { dry_run: true, preview: 200 });
   if (mine !== turn) return;
@@ -329,8 +332,10 @@ async function tryOut(focus) {
   if (notes.length) parts.push(folded(words.warnings, notes.length, findingList(notes, "ul")));
   if (report) tables = tablesOf(report.table, findings, fresh);
   parts.push(...tables);
-  if (good) {
+  if (good && `${asked}` !== `${parameters()}`) parts.push(element("p", words.again));  // changed while it was read
+  else if (good) {
     understood = asked;
+    parts.push(element("p", [words.into, " ", element("b", into, { lang: "ja" })], { class: "into" }));
     parts.push(button(main.dataset.confirm, write, "confirm"));
   }
   show(good ? words.understood : refused(answer, findings), parts, focus);
@@ -345,6 +350,9 @@ async function write() {
   if (good) {
     const link = element("a", words.open_plan, { href: `/p/${asked.get("plan")}`, class: "button" });
     show(words.done, [counts(answer), link]);
+  } else if (answer.lost) {
+    // The service may have written it before it could say so.
+    show(words.unsure, [element("p", `${answer.detail} ${words.look}`)]);
   } else {
     const findings = findingsOf(good, answer);
     show(refused(answer, findings), [findingList(findings, "ol")]);
@@ -358,7 +366,7 @@ key.addEventListener("input", () => sessionStorage.setItem("key", key.value.trim
 
 function ask() {
   const fields = main.querySelector(".made");
-  fields.hidden = plan.value !== "";
+  fields.hidden = !isNew();
   for (const input of fields.querySelectorAll("input")) input.required = !fields.hidden;
 }
 

@@ -65,6 +65,12 @@ WORDS = {
         "Not understood: {count} (nothing was written)",
     ),
     "failed": ("読み取れませんでした（何も書き込んでいません）", "It did not work (nothing was written)"),
+    "unsure": ("取り込まれたかどうか、分かりません", "It is not known whether it was imported"),
+    "look": (
+        "しばらくしてから、もう一度「試しに読む」を押してください。すべて「変更なし」なら、取り込まれています。",
+        "Press “Try it” after a while: where all is unchanged, it was imported.",
+    ),
+    "into": ("取り込み先:", "Goes into:"),
     "done": ("取り込みました", "Imported"),
     "open_plan": ("計画を見る", "Open the plan"),
     "again": (

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Path, Query, Response
-from fastapi.responses import RedirectResponse
 from pydantic import Field
 from sqlmodel import Session
 
@@ -16,7 +15,7 @@ from app.kit.listing import Number, no_such_row, place_of, rows_from
 from app.kit.text import ONE_LINE, terms
 from app.measures import MEASURES, MeasureQuery, embed_evaluations
 from app.models import DOCUMENT, EVALUATION, MEASURE, PLAN, SECTION
-from app.pages.html import AnyPage, Asked, PageRoute, Viewed, data_behind, tidy
+from app.pages.html import AnyPage, Asked, PageRoute, Viewed, data_behind
 from app.plans import PLANS, PlanQuery, has_usual_order, plan_id
 from app.sections import SECTIONS
 from app.shapes import RowId, Words
@@ -34,6 +33,7 @@ MEASURES_A_PAGE = 50
 PLANS_A_PAGE = 100
 LINES_A_PAGE = 400
 MOST_STANDING_OUT = 8
+MOST_LISTED = 20
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -47,8 +47,6 @@ class FrontQuery(Asked):
 
 @router.get("/")
 def front(view: Viewed, asked: Annotated[FrontQuery, Query()]) -> Response:
-    if address := tidy(view.request):
-        return RedirectResponse(address, 303)
     query = PlanQuery(q=asked.q, cursor=asked.cursor, limit=PLANS_A_PAGE, sort="municipality_code,slug")
     place = place_of(view.request, PLANS, query)
     view.unless_known()
@@ -142,7 +140,8 @@ def plan_at_a_glance(view: Viewed, slug: Slug, asked: Annotated[PlanAsked, Query
         order=order,
         lagging=_lagging(sections) if order else [],
         last_rated=_last_rated(view.session, plan, year) if order else None,
-        gaps=completeness(view.session, plan, year, view.revision.seq) if year else None,
+        gaps=_gaps(completeness(view.session, plan, year, view.revision.seq)) if year else {},
+        most_listed=MOST_LISTED,
         documents=[dict(row) for row in view.session.execute(documents).mappings()],
         measures=_measures(view.session, [plan["id"]])[plan["id"]],
         behind=[
@@ -150,6 +149,18 @@ def plan_at_a_glance(view: Viewed, slug: Slug, asked: Annotated[PlanAsked, Query
             ("CSV", data_behind("evaluations", ".csv", **filters)),
         ],
     )
+
+
+def _gaps(told: Row) -> dict[str, list[Row]]:
+    """Of each kind of what is missing, the measures that it is missing of: a key begins with plan and measure."""
+    return {
+        kind: [
+            {"code": row["key"].split("/")[1], "title": row.get("measure_title") or row["title"]}
+            for row in rows
+        ]
+        for kind, rows in told.items()
+        if kind != "metadata"
+    }
 
 
 def _lagging(summary: Row) -> list[Row]:
@@ -198,8 +209,6 @@ class MeasuresAsked(Asked):
 
 @router.get("/p/{slug}/measures")
 def all_measures(view: Viewed, slug: Slug, asked: Annotated[MeasuresAsked, Query()]) -> Response:
-    if address := tidy(view.request):
-        return RedirectResponse(address, 303)
     plan = _plan(view.session, slug)
     given = asked.model_dump(exclude={"lang", "cursor"}, exclude_none=True)
     query = MeasureQuery(plan=slug, cursor=asked.cursor, limit=MEASURES_A_PAGE, **given)
@@ -302,8 +311,6 @@ class YearsAsked(Asked):
 @router.get("/p/{slug}/compare")
 def two_years(view: Viewed, slug: Slug, asked: Annotated[YearsAsked, Query()]) -> Response:
     """Without years, the two newest ones."""
-    if address := tidy(view.request):
-        return RedirectResponse(address, 303)
     plan = _plan(view.session, slug)
     view.unless_known()
     years = _years(view.session, [plan["id"]])[plan["id"]]
@@ -356,28 +363,37 @@ def source_text(
     id: RowId,
     asked: Annotated[LineAsked, Query()],
 ) -> Response:
-    """A document as it was read, line by line."""
+    """A document as it was read, line by line; of a spreadsheet, what was read from which line."""
     plan = _plan(view.session, slug)
     document = DOCUMENTS.one(view.session, id)
     if document["plan"] != slug:
         raise no_such_row()
     view.unless_known()
     text = lines_of(view.session, document)
-    start = max(0, (asked.line or 1) - LINES_A_PAGE // 2)
+    line, of_document = EVALUATION.c.source_line, EVALUATION.c.document_id == id
+    count = len(text) or view.session.scalar(sa.select(sa.func.max(line)).where(of_document)) or 0
+    start = max(0, min(asked.line or 1, count) - LINES_A_PAGE // 2)
+    end = start + LINES_A_PAGE
     rows = (
-        sa.select(EVALUATION.c.source_line, MEASURE.c.code)
+        sa.select(
+            line, MEASURE.c.code, MEASURE.c.title, EVALUATION.c.fiscal_year, EVALUATION.c.rating_printed
+        )
         .join(MEASURE)
-        .where(EVALUATION.c.document_id == id, EVALUATION.c.source_line.is_not(None))
+        .where(of_document, line.between(start + 1, end))
+        .order_by(line, MEASURE.c.code_order, EVALUATION.c.fiscal_year, EVALUATION.c.ordinal)
     )
+    found = [dict(row) for row in view.session.execute(rows).mappings()]
     return view.show(
         "source.html",
         plan=plan,
         document=document,
         asked=asked,
         start=start,
-        lines=text[start : start + LINES_A_PAGE],
-        count=len(text),
-        codes=dict(view.session.execute(rows).all()),
+        end=end,
+        lines=text[start:end],
+        count=count,
+        rows=found,
+        codes={row["source_line"]: row["code"] for row in found},
         behind=[("JSON", f"/documents/{id}")],
     )
 
