@@ -212,9 +212,10 @@ def check_codes(codes: Sequence[str], count: int) -> None:
             Finding(
                 Say(
                     f"評価の記号として使えません: {told} "
-                    f"(20 文字以内、コンマと none は不可、1 つの計画に {MOST_RATINGS} 種類まで)",
+                    f"(20 文字以内、前後の空白・コンマ・none は不可、1 つの計画に {MOST_RATINGS} 種類まで)",
                     f"These cannot join the scale: {told} "
-                    f"(up to 20 characters, no commas, not none, at most {MOST_RATINGS} codes a plan).",
+                    "(up to 20 characters, no spaces around them, no commas, not none, "
+                    f"at most {MOST_RATINGS} codes a plan).",
                 ),
                 pointer="/rating",
             )

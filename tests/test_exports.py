@@ -217,7 +217,8 @@ ROW = st.fixed_dictionaries(
         "implementation": st.none() | seen(PROSE),
         "rationale": st.none() | seen(PROSE),
         "next_plan": st.none() | seen(PROSE),
-        "rating": st.none() | seen(ONE_LINE).filter(lambda text: "," not in text and text != "none"),
+        "rating": st.none()
+        | ONE_LINE.map(str.strip).filter(lambda text: text not in ("", "none") and "," not in text),
         "department": st.none() | seen(ONE_LINE),
         "extra": st.dictionaries(seen(ONE_LINE), seen(PROSE), max_size=2),
     }
