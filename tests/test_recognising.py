@@ -1482,3 +1482,12 @@ def test_a_line_with_one_thing_in_it_may_be_a_heading_without_a_number() -> None
     said = {problem.line: problem.en for problem in found.problems if problem.column == 2}
     assert said[3].startswith("One thing alone stands in this line. If it is a heading, number it")
     assert said[5] == "The measure has no title. Write it in."
+
+
+@pytest.mark.parametrize("when", ["令和6年3月末現在", "R6.3末", "2024/3/31"])
+def test_a_date_is_no_fiscal_year(when: str) -> None:
+    rows = f"番号,事業名,実績値({when}),進捗状況({when}),担当課\n1,創業,8,順調,商工課"
+    assert "Nothing tells the fiscal year" in only_problem(table(f"い計画\n{rows}")).en
+    found = table(f"い計画 令和5年度実績\n,,,({when}),\n{rows}")
+    assert brief(found) == [("1", "創業", 2023, "順調", "商工課")]
+    assert found.evaluations[0].extra == {f"実績値({when})": "8"}

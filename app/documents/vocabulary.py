@@ -20,7 +20,7 @@ WORDS = {
     "title": "計画 取組 事業名 施策名 施策 事業 取組名 計画名 施策・事業名 施策名・事業名 事業・取組 "
     "事業・取組名 施策・事業 事業名・取組名 取組・事業名 具体的施策 具体的な施策 具体的取組 "
     "具体的な取組 主な取組 主な事業 主要施策 主要事業 個別施策 個別事業 事務事業 事務事業名 "
-    "計画事業 計画事業名 推進事業 推進施策 施策の名称 事業の名称 取組の名称 名称 取組項目 "
+    "計画事業 計画事業名 推進事業 推進施策 施策の名称 事業の名称 取組の名称 施策名称 事業名称 取組名称 名称 取組項目 "
     "計画項目 施策項目 事業項目 計画・事業名",
     "implementation": "実施内容 実績 取組状況 実施状況 取組実績 実施実績 事業実績 取組結果 実施結果 取組内容・実績 "
     "取組の状況 実績内容 事業の実績 活動実績 実施内容・実績 実績・成果 取組内容・成果 "
@@ -68,6 +68,9 @@ YEAR = re.compile(
     rf"{ERA}(?:年度|年)?(?:\({GREGORIAN}\)(?:年度|年)?)?|{GREGORIAN.replace('?P<gregorian>', '')}"
 )
 BARE = re.compile(r"(?<![0-9A-Za-z.])(?P<bare>[0-9]{1,2}|元)(?:年度|(?=実|評|計|取|理|進|達|課|予|の))")
+DATE = re.compile(
+    "(?:[./・][0-9]{1,2}|[0-9]{1,2}月)(?:[./・]?[0-9]{1,2}日?)?(?:末日?|時点|現在|の)*"
+)  # behind a year
 OF_YEAR = re.compile("^(?:年度(?=.)|(?:当該|本|今|当|同)年度)(?:の|における|分の?)?")
 LINKED = re.compile("^(?:の|における|分の?)")
 EARLIER = re.compile("^(?:前々?|昨|一昨)(?:年度|年|回)")
@@ -169,6 +172,8 @@ def _take_year(words: str) -> tuple[int | None, int | None, str]:
     found = list(YEAR.finditer(words))
     if len(found) > 1:
         return _SEVERAL, None, words
+    if found and (date := DATE.match(words, found[0].end())):  # of 令和6年3月末 the fiscal year is not plain
+        return None, None, words[: found[0].start()] + words[date.end() :]
     if found:
         try:
             year = fiscal_years.parse(found[0][0].removesuffix("年度").removesuffix("年"))
