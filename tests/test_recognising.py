@@ -1491,3 +1491,35 @@ def test_a_date_is_no_fiscal_year(when: str) -> None:
     found = table(f"い計画 令和5年度実績\n,,,({when}),\n{rows}")
     assert brief(found) == [("1", "創業", 2023, "順調", "商工課")]
     assert found.evaluations[0].extra == {f"実績値({when})": "8"}
+
+
+def test_a_measure_called_by_a_letter_and_a_number_is_no_legend() -> None:
+    rows = "A-1,読書,8,A,教育課\nA-2,食事,3,B,健康課"
+    found = table(
+        f"い計画 R5年度実績\n事業コード,事業名,実績,評価,担当課\n{rows}", mapping={"1": {"field": "code"}}
+    )
+    assert [row[0] for row in brief(found)] == ["A-1", "A-2"]
+    assert found.legend == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "legend"),
+    [
+        ("（注）a：達成　b：改善", {"a": "達成", "b": "改善"}),
+        ("【達成度】5：達成　4：80%以上", {"5": "達成", "4": "80%以上"}),
+        ("A：達成,B：改善", {"A": "達成", "B": "改善"}),
+        ("A,達成,B,改善", {"A": "達成", "B": "改善"}),
+    ],
+)
+def test_a_legend_may_tell_of_small_letters_and_of_numbers(line: str, legend: dict[str, str]) -> None:
+    found = table(
+        f"い計画 R5年度実績\n番号,事業名,実績,評価\n1,読書,8,A\n{line}{',' * (3 - line.count(','))}"
+    )
+    assert (found.legend, len(brief(found))) == (legend, 1)
+
+
+def test_how_often_a_mark_was_given_is_not_what_it_means() -> None:
+    found = table("い計画 R5年度実績\n番号,事業名,実績,評価\n1,読書,8,○\n○：1事業,,,\n△：0事業（0％）,,,")
+    assert found.legend == {}
+    assert places(found) == [(4, 1), (5, 1)]
+    assert all("remove it" in problem.en for problem in found.problems)
