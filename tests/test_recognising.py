@@ -1523,3 +1523,22 @@ def test_how_often_a_mark_was_given_is_not_what_it_means() -> None:
     assert found.legend == {}
     assert places(found) == [(4, 1), (5, 1)]
     assert all("remove it" in problem.en for problem in found.problems)
+
+
+@pytest.mark.parametrize("leading", [",,", "施策,担当課,"], ids=["blank", "merged"])
+def test_words_that_name_columns_below_a_group_belong_to_the_header(leading: str) -> None:
+    found = table(
+        "い計画 R5年度実績\n施策,担当課,KPI,,評価\n"
+        f"{leading}指標名,達成率,{'評価' if leading[0] != ',' else ''}\n1-1 創業,商工課,件数,90%,A"
+    )
+    assert brief(found) == [("1-1", "創業", 2023, "A", "商工課")]
+    assert found.evaluations[0].extra == {"指標名": "件数", "達成率": "90%"}
+
+
+def test_a_header_of_three_rows_may_group_what_leads_to_a_measure() -> None:
+    found = table(
+        "い計画\n施策体系,,,担当課,前期計画,,,,総合評価\n,,,,R4年度,,R5年度,,\n柱,番号,施策,,実績,評価,実績,評価,\n"
+        "柱1 学び,1-①,読書,教育課,8,A,9,B,B"
+    )
+    assert brief(found) == [("1-1", "読書", 2022, "A", "教育課"), ("1-1", "読書", 2023, "B", "教育課")]
+    assert found.sections == {"1": ("柱1", "学び")}
