@@ -1479,7 +1479,8 @@ def test_two_titles_of_one_section_are_told_once() -> None:
 
 def test_a_line_with_one_thing_in_it_may_be_a_heading_without_a_number() -> None:
     found = table("計画 R5年度実績\n番号,事業名,実績,評価\n子どもの学び,,,\n1,創業,8,A\n2,,3,B")
-    said = {problem.line: problem.en for problem in found.problems if problem.column == 2}
+    said = {problem.line: problem.en for problem in found.problems}
+    assert places(found) == [(3, 1), (5, 2)]
     assert said[3].startswith("One thing alone stands in this line. If it is a heading, number it")
     assert said[5] == "The measure has no title. Write it in."
 
@@ -1542,3 +1543,47 @@ def test_a_header_of_three_rows_may_group_what_leads_to_a_measure() -> None:
     )
     assert brief(found) == [("1-1", "読書", 2022, "A", "教育課"), ("1-1", "読書", 2023, "B", "教育課")]
     assert found.sections == {"1": ("柱1", "学び")}
+
+
+def test_a_total_says_what_it_is_of_and_is_no_rating() -> None:
+    found = table(
+        "い計画 R5年度実績\n番号,取組名,区分,進捗,効果額\n1,使用料,計画,順調,1200\n,,実績,,\n,,,効果額合計,1200"
+    )
+    assert [row[3] for row in brief(found)] == ["順調", None]
+    assert [warning.line for warning in found.warnings] == [5]
+
+
+def test_a_number_and_a_title_alone_are_a_heading_where_measures_are_numbered_otherwise() -> None:
+    rows = "Ⅰ,人権,,\n(1),啓発,,\n①,広報紙,4回,A\n②,講座,,\n(2),相談,,\n①,窓口,3件,B"
+    found = table(f"い計画 R5年度実績\n番号,具体的施策,実績,評価\n{rows}")
+    assert [row[:2] for row in brief(found)] == [("1-1-1", "広報紙"), ("1-1-2", "講座"), ("1-2-1", "窓口")]
+    assert found.measures[0].path == ["Ⅰ", "(1) 啓発", "①"]
+    assert [warning.line for warning in found.warnings] == [3, 4, 7]
+
+
+def test_numbers_and_titles_alone_are_measures_where_no_row_says_more() -> None:
+    found = table("い計画 R5年度実績\n番号,事業名,実績,評価\n1,読書,,\n2-1,食事,,")
+    assert [measure.title for measure in found.measures] == ["読書", "食事"]
+
+
+def test_of_two_titles_it_is_asked_what_the_outer_one_is() -> None:
+    text = "い計画 R5年度実績\n施策,番号,取組,実績,評価\n行政手続,1,電子申請,8,A\n,2,決済,3,B"
+    problem = only_problem(table(text))
+    assert (problem.column, '{"1": "section"}' in problem.ja) == (1, True)
+    found = table(text, mapping={"1": {"field": "section"}})
+    assert {measure.section_code for measure in found.measures} == {"行政手続"}
+    found = table(text, mapping={"1": {"field": "extra"}})
+    assert [row[1] for row in brief(found)] == ["電子申請", "決済"]
+
+
+def test_nothing_but_numbers_under_the_outer_of_two_titles_are_those_of_measures() -> None:
+    found = table("い計画 R5年度実績\n施策,施策名,実績,評価\n1-1,医療,8,A\n1-2,子育て,3,B")
+    assert [row[:2] for row in brief(found)] == [("1-1", "医療"), ("1-2", "子育て")]
+
+
+@pytest.mark.parametrize(
+    "line", ["資料１", "資料2-1", "別紙", "令和6年度第1回い町推進委員会資料", "第2回審議会"]
+)
+def test_what_a_meeting_calls_its_papers_is_no_title(line: str) -> None:
+    found = table(f"{line}\nい計画 R5年度実績\n番号,事業名,実績,評価\n1,読書,8,A")
+    assert (found.title, [warning.line for warning in found.warnings]) == ("い計画 R5年度実績", [1])

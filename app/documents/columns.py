@@ -237,6 +237,8 @@ class Columns:
             if column.place not in places:
                 column.keep()
                 column.year = column.year if column.dated is not None else None
+        if better[0].field == "title":  # what stands further out may lead to it
+            better.reverse()
         if better[0].field == "rating":  # 達成度 may be a rate, 評価 is none
             better.sort(key=_surely_rates, reverse=True)
         first, *others = better
@@ -262,6 +264,8 @@ class Columns:
                     row,
                     column.place,
                 )
+            elif first.field == "title":
+                self._ask(column, ("section", "title", "extra"), row)
             else:
                 self._ask(column, (first.field, "extra"), row)
 
@@ -400,12 +404,15 @@ def _below(column: Column, rows: Sequence[Row]) -> list[str]:
 
 
 def _find_sections(columns: list[Column], rows: Sequence[Row]) -> None:
-    """Of several titles, as 施策 and 事業 side by side, the last is the measure's; before it, numbers make headings."""
+    """Of several titles, as 施策 and 事業 side by side, the last is the measure's; before it, what is numbered makes
+    headings, and nothing but numbers are those of measures.
+    """
     titles = [column for column in columns if column.field == "title" and not column.told]
     for column in titles[:-1]:
         cells = _below(column, rows)
-        if cells and all(map(label, cells)):
-            column.field = "section"
+        found = [label(cell) for cell in cells]
+        if cells and all(found):
+            column.field = "section" if any(each and each.rest for each in found) else "path"
 
 
 def _doubt_sections(columns: list[Column], rows: Sequence[Row]) -> None:

@@ -21,6 +21,7 @@ HEADING = re.compile(
 TOTAL = re.compile(
     r"((第.{1,5}[部章節]|.{1,20}\s)?((総\s*)?合|小|総|累)?\s*計|平\s*均|割\s*合|構\s*成\s*比)(\s*[(（].*[)）])?"
 )
+TOTAL_OF = re.compile(r".{1,20}[合小総]計")  # 効果額合計, where little else is said
 NOTE = re.compile(
     r"[※＊*]|[（(〔\[【]?(注意?|備考|出典|資料|凡例)\d*([）)〕\]】\s:：.．、\d]|$)|[（(〔\[【]注"
     r"|[（(]?以\s*上[）)]?。?$"
@@ -32,8 +33,10 @@ AGAIN = re.compile(r"[（(〔\[【<＜]?\s*再\s*掲")
 NO_NUMBER = {
     None: (
         "番号を読み取れません。第1節、1、(1)、①、1-(1)-①、ア のように書くか、"
-        "記号のまま使うのであれば、この列を mapping で code にしてください。",
-        "This is not a number. Write it like 第1節, 1, (1) or ①, or map this column to code.",
+        "記号のまま使うのであれば、この列を mapping で code にしてください。"
+        "施策の行でなければ、この行を消してください。",
+        "This is not a number. Write it like 第1節, 1, (1) or ①, or map this column to code. "
+        "Remove the line if it tells of no measure.",
     ),
     "date": (
         "番号ではなく日付です。1-1 などが、表計算ソフトで日付に変わったのかもしれません。"
@@ -52,13 +55,13 @@ NO_TITLE = {
     False: ("施策の名称がありません。書き入れてください。", "The measure has no title. Write it in."),
     True: (
         "この行には1つのことしか書かれていません。節などの見出しであれば番号を付け（１ 学校 など）、"
-        "施策であれば名称を書いてください。",
+        "施策であれば名称を書いてください。どちらでもなければ、この行を消してください。",
         "One thing alone stands in this line. If it is a heading, number it, as in 1 学校; "
-        "if a measure, write its title.",
+        "if a measure, write its title; if it is neither, remove it.",
     ),
 }
 LONGEST_TOTAL, LONGEST_HEADING, LONGEST_MARK, SHORT = 40, 200, 40, 20
-MOST_REPEATED = 3  # cells of a line that pages repeat
+MOST_ASIDE = 3  # cells of a line that pages repeat, or that tells the total of something
 
 Line = tuple[tuple[int, str], ...]
 Headings = list[tuple[str, str]]  # that the next row stands under: how each is written, and its text
@@ -90,6 +93,7 @@ class Rows:
         self.own = [place for place in block.places("rating", "department") if place not in self.departments]
         self.repeating = [*self.leading, *self.codes, *self.years, *self.ratings, *block.places("department")]
         self.evaluated = block.places(*YEARLY, "extra")
+        self.styles = set() if block.coded else self._styles()
         self.read = [column.place for column in block.columns if column.field not in ("ignore", "nothing")]
         self.unnamed = [column.place for column in block.of("nothing") if not column.name]
         self.limits = [(column.place, LONGEST[column.field]) for column in block.of(*LONGEST)]
@@ -106,6 +110,9 @@ class Rows:
         meant = {} if self.block.explicit else self._meant(row)
         row = self._carry_down(row, meant)
         if not self.titles:
+            return None
+        if filled in [[place] for place in self.numbered]:
+            self.notes.wrong(*NO_TITLE[True], row, filled[0])
             return None
         again = not self.block.explicit and self._says_again(row, filled)
         numbers = self._numbers(row, again=again)
@@ -127,6 +134,12 @@ class Rows:
             meant=meant,
         )
 
+    def _styles(self) -> set[str]:
+        """How measures are numbered of which more is said than a title."""
+        rows = [row for row in self.block.rows if len(row.filled()) > 2]
+        printed = {row.cell(place) for row in rows for place in self.labels}
+        return {style(text) for text in printed if label(text)}
+
     # ---- rows that are no measures
 
     def _aside(self, row: Row, filled: list[int]) -> str | None:
@@ -136,7 +149,10 @@ class Rows:
         alone = len(filled) == 1 or (
             filled[0] in self.leading and all(row.cell(place) == first for place in filled)
         )
-        if any(map(_is_total, (text, *map(row.cell, self.titles)))) and (not alone or len(text) <= SHORT):
+        total = any(map(_is_total, (text, *map(row.cell, self.titles)))) or (
+            1 < len(filled) <= MOST_ASIDE and TOTAL_OF.fullmatch(text)
+        )
+        if total and (not alone or len(text) <= SHORT):
             self.notes.warn(
                 "合計などの行なので、施策としては読みませんでした。", "This is a total and no measure.", row
             )
@@ -150,11 +166,13 @@ class Rows:
             return "page"
         if alone and (filled[0] == 1 or filled[0] in self.leading) and self._is_heading(text):
             return "heading"
+        if self._is_numbered_heading(row, filled):
+            return "heading"
         return None
 
     def _is_of_page(self, row: Row, filled: list[int], text: str) -> bool:
         """A page number, or a line that stands above the table, too: neither says anything of its own."""
-        if len(filled) > MOST_REPEATED:
+        if len(filled) > MOST_ASIDE:
             return False
         number = PAGE.fullmatch(text) or (filled[0] not in self.evaluated and PAGE_OF.fullmatch(text))
         return bool(number and len(filled) == 1) or line_of(row) in self.lines
@@ -163,9 +181,34 @@ class Rows:
         found = label(text)
         if found is None or not (found.rest or HEADING.match(text)) or len(text) > LONGEST_HEADING:
             return False
-        stand_under(self.headings, text)
-        self.above.clear()
+        self._stand_under(text)
         return True
+
+    def _is_numbered_heading(self, row: Row, filled: list[int]) -> bool:
+        """A number and a title with nothing beside them, where measures are numbered otherwise."""
+        if (
+            not self.styles
+            or len(filled) != 2
+            or filled[0] not in self.labels
+            or filled[1] not in self.titles
+        ):
+            return False
+        number, title = map(row.cell, filled)
+        if not label(number) or style(number) in self.styles:
+            return False
+        self.notes.warn(
+            "番号と名称だけの行で、番号の書き方がほかの施策と違うので、見出しとして読みました。"
+            "施策であれば、番号の書き方をそろえてください。",
+            "A number and a title alone, numbered unlike the measures: this was taken for a heading. "
+            "If it is a measure, number it like the others.",
+            row,
+        )
+        self._stand_under(f"{number.strip()} {one_line(title).strip()}")
+        return True
+
+    def _stand_under(self, heading: str) -> None:
+        stand_under(self.headings, heading)
+        self.above.clear()
 
     def _says_again(self, row: Row, filled: list[int]) -> bool:
         return any("再" in cell for cell in row.cells) and (
