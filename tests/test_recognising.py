@@ -1587,3 +1587,21 @@ def test_nothing_but_numbers_under_the_outer_of_two_titles_are_those_of_measures
 def test_what_a_meeting_calls_its_papers_is_no_title(line: str) -> None:
     found = table(f"{line}\nい計画 R5年度実績\n番号,事業名,実績,評価\n1,読書,8,A")
     assert (found.title, [warning.line for warning in found.warnings]) == ("い計画 R5年度実績", [1])
+
+
+@pytest.mark.parametrize(
+    ("name", "planned"), [("取組の内容", "広く"), ("作業", "10ha"), ("事業内容", "10ha")]
+)
+def test_what_was_planned_is_no_title(name: str, planned: str) -> None:
+    text = f"い計画 R5年度実績\n番号,{name},計画,実績,評価\n1,間伐,{planned},8ha,A\n2,作業道,{planned},2km,B"
+    assert 3 in [problem.column for problem in table(text).problems]
+    found = table(text, mapping={"2": {"field": "title"}})
+    assert [(row[1], each.extra) for row, each in zip(brief(found), found.evaluations, strict=True)] == [
+        ("間伐", {"計画": planned}),
+        ("作業道", {"計画": planned}),
+    ]
+
+
+def test_two_years_joined_in_a_title_are_no_unreadable_one() -> None:
+    found = table("い計画 令和4・5年度\n年度,番号,事業名,評価\nR4,1,読書,A\nR5,1,読書,B")
+    assert [row[2] for row in brief(found)] == [2022, 2023]

@@ -32,6 +32,7 @@ from app.documents.tables import (
 from app.documents.vocabulary import (
     DATED,
     MARK,
+    PRINTED,
     RUNNING,
     WORDS,
     YEARLY,
@@ -396,6 +397,7 @@ def _look_below(columns: list[Column], rows: Sequence[Row]) -> None:
     _doubt_sections(columns, rows)
     _find_labels(columns, rows)
     _leave_running(columns, rows)
+    _doubt_titles(columns, rows)
     _find_work(columns, rows)
 
 
@@ -424,6 +426,17 @@ def _doubt_sections(columns: list[Column], rows: Sequence[Row]) -> None:
         behind = column.place > title and OF_MEASURES.fullmatch(plain(column.name))
         if column.dated is not None or marked or behind:
             column.keep()
+
+
+def _doubt_titles(columns: list[Column], rows: Sequence[Row]) -> None:
+    """計画 may be how much was planned: where it holds figures, or where another column may be the title."""
+    titles = [column for column in columns if column.field == "title"]
+    others = any("title" in column.choices for column in columns)
+    for column in [] if any(title.told for title in titles) else titles:
+        cells = _below(column, rows)
+        figures = sum(cell.lstrip()[:1].isdecimal() and not label(cell) for cell in cells)
+        if plain(column.name) == PRINTED["title"] and (others or 2 * figures > len(cells)):
+            column.field, column.choices = "nothing", ("title", "extra")
 
 
 def _find_labels(columns: list[Column], rows: Sequence[Row]) -> None:

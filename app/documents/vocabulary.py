@@ -38,7 +38,8 @@ WORDS = {
     "今後の対応 翌年度計画 翌年度の計画 翌年度の取組 来年度計画 来年度の計画 来年度の取組 "
     "取組予定 実施予定",
     "department": "担当課 所管課 担当部署 所管部署 担当 所管 主管課 担当課名 所管課名 担当所属 担当部課 "
-    "担当部局 担当係 課名 部署 部署名 関係課 担当課・係 担当部・課 主管 担当課室",
+    "担当部局 担当係 課名 部署 部署名 関係課 担当課・係 担当部・課 主管 担当課室 "
+    "所属 所属名 所属課 実施課",
     "fiscal_year": "年度 実施年度 評価年度 対象年度 報告年度",
     "code": "施策コード",
     "section_code": "節コード",
@@ -51,7 +52,7 @@ YEARLY = ("implementation", "rating", "rationale", "next_plan")
 FIELDS = (*WORDS, "extra", "ignore")  # what an explicit mapping may say of a column
 PRINTED = {field: words.split()[0] for field, words in WORDS.items()} | {"rationale": "理由・課題等"}
 WEAK = {"備考", "所見", "今後の課題"}  # give way where another column is meant more plainly
-UNSURE = {"取組内容": ("title", "implementation"), "事業内容": ("title", "implementation")}
+UNSURE = dict.fromkeys(("取組内容", "取組の内容", "事業内容", "事業の内容"), ("title", "implementation"))
 DATED = ("implementation", "next_plan", "title")  # what R5取組 may be
 
 LONGEST = 100
