@@ -1605,3 +1605,13 @@ def test_what_was_planned_is_no_title(name: str, planned: str) -> None:
 def test_two_years_joined_in_a_title_are_no_unreadable_one() -> None:
     found = table("い計画 令和4・5年度\n年度,番号,事業名,評価\nR4,1,読書,A\nR5,1,読書,B")
     assert [row[2] for row in brief(found)] == [2022, 2023]
+
+
+@pytest.mark.parametrize("name", ["年度計画", "本年度の計画", "当該年度計画"])
+def test_what_was_planned_for_the_year_is_no_title(name: str) -> None:
+    text = f"い計画 R5年度実績\n基本項目,実施項目,{name},取組状況,評価,担当\n1 財政,①税,検討,検討した,A,課"
+    assert "The header 計画 is missing" in only_problem(table(text)).en
+    found = table(text, mapping={"実施項目": {"field": "title"}})
+    assert [(row[:2], each.extra) for row, each in zip(brief(found), found.evaluations, strict=True)] == [
+        (("1", "税"), {"基本項目": "1 財政", name: "検討"})
+    ]

@@ -125,7 +125,8 @@ def header(cell: str) -> Header | None:
         return None
     words = LINKED.sub("", words) if year is not None or bare is not None else words
     for form in dict.fromkeys((words, MARK.sub("", words), words.strip("()[]【】〔〕"))):
-        if found := _fields(_bare_words(form), dated=year is not None or bare is not None):
+        found = _fields(_bare_words(form), dated=year is not None or bare is not None)
+        if found and not (found[0] == ("title",) and OF_YEAR.match(form)):  # 年度計画 is what was planned
             return Header(found[0], year, bare, found[1])
     return None
 
