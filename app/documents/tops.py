@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from app.documents import legends
+from app.documents.asides import HEADING, NOTE, Headings, Line, line_of, stand_under
 from app.documents.numbering import label, style
 from app.documents.reading import Row
-from app.documents.rows import HEADING, NOTE, Headings, Line, line_of, stand_under
 from app.documents.tables import LONGEST, Notes
 from app.documents.vocabulary import year_alone, years_of
 from app.documents.years import Years
