@@ -58,14 +58,16 @@ async def _answer(
     japanese: str,
     encoding: str,
     seen: int | None,
+    find: Callable[[Session], object] = revision,
 ) -> Response:
-    """A file, made while it is sent, from one snapshot."""
+    """A file, made while it is sent, from one snapshot. What cannot be found is no file that is known already."""
     variant = form if encoding == "utf-8" else f"{form}-{encoding}"
 
     def tag(stand: Revision) -> str:
         return f'"{stand.epoch[:8]}-{stand.seq}-{SOFTWARE}-{variant}"'
 
     async with turn_of(request, seen=seen) as session:
+        await run_sync(find, session)
         stand = await run_sync(revision, session)
         unless_known(request, tag(stand))
     snapshots: list[Revision] = []
@@ -174,5 +176,10 @@ async def export_document(
     def make(session: Session) -> Generator[bytes]:
         yield from document_exported(session, plan_id(session, which), fiscal_year, form)
 
+    def find(session: Session) -> int:
+        return plan_id(session, which)
+
     label = fiscal_years.label(fiscal_year)
-    return await _answer(request, make, form, f"document-{fiscal_year}", f"{label}進捗状況", "utf-8", seen)
+    return await _answer(
+        request, make, form, f"document-{fiscal_year}", f"{label}進捗状況", "utf-8", seen, find
+    )
