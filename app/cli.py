@@ -26,8 +26,9 @@ from app import municipalities, plans
 from app.backups import Unusable, back_up, restore
 from app.changes import SOFTWARE, compact
 from app.doctor import examine
-from app.documents.exporting import EXPORTS, document_exported, exported, summary_exported
+from app.documents.files import EXPORTS, exported, summary_exported
 from app.documents.importing import Refused, Told, import_document, take_in, understood
+from app.documents.reprinting import document_exported
 from app.documents.writing import MEDIA_TYPES as FORMS
 from app.fiscal_years import FiscalYearParameter
 from app.kit import keys, logs, migrations

@@ -146,6 +146,8 @@ def test_a_year_without_evaluations_has_no_document(read: httpx.Client):
     assert read.get(f"/plans/{PLAN}/document.tsv?fiscal_year=H30").status_code == 404
     assert read.get(f"/plans/{PLAN}/document.tsv").status_code == 422
     assert read.get("/plans/nowhere/document.tsv?fiscal_year=H29").status_code == 404
+    gone = read.get("/plans/99/document.tsv?fiscal_year=H29", headers={"If-None-Match": "*"})
+    assert gone.status_code == 404
 
 
 # ---------------------------------------------------------------------------------------------------------

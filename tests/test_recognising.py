@@ -1479,6 +1479,139 @@ def test_two_titles_of_one_section_are_told_once() -> None:
 
 def test_a_line_with_one_thing_in_it_may_be_a_heading_without_a_number() -> None:
     found = table("計画 R5年度実績\n番号,事業名,実績,評価\n子どもの学び,,,\n1,創業,8,A\n2,,3,B")
-    said = {problem.line: problem.en for problem in found.problems if problem.column == 2}
+    said = {problem.line: problem.en for problem in found.problems}
+    assert places(found) == [(3, 1), (5, 2)]
     assert said[3].startswith("One thing alone stands in this line. If it is a heading, number it")
     assert said[5] == "The measure has no title. Write it in."
+
+
+@pytest.mark.parametrize("when", ["令和6年3月末現在", "R6.3末", "2024/3/31"])
+def test_a_date_is_no_fiscal_year(when: str) -> None:
+    rows = f"番号,事業名,実績値({when}),進捗状況({when}),担当課\n1,創業,8,順調,商工課"
+    assert "Nothing tells the fiscal year" in only_problem(table(f"い計画\n{rows}")).en
+    found = table(f"い計画 令和5年度実績\n,,,({when}),\n{rows}")
+    assert brief(found) == [("1", "創業", 2023, "順調", "商工課")]
+    assert found.evaluations[0].extra == {f"実績値({when})": "8"}
+
+
+def test_a_measure_called_by_a_letter_and_a_number_is_no_legend() -> None:
+    rows = "A-1,読書,8,A,教育課\nA-2,食事,3,B,健康課"
+    found = table(
+        f"い計画 R5年度実績\n事業コード,事業名,実績,評価,担当課\n{rows}", mapping={"1": {"field": "code"}}
+    )
+    assert [row[0] for row in brief(found)] == ["A-1", "A-2"]
+    assert found.legend == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "legend"),
+    [
+        ("（注）a：達成　b：改善", {"a": "達成", "b": "改善"}),
+        ("【達成度】5：達成　4：80%以上", {"5": "達成", "4": "80%以上"}),
+        ("A：達成,B：改善", {"A": "達成", "B": "改善"}),
+        ("A,達成,B,改善", {"A": "達成", "B": "改善"}),
+    ],
+)
+def test_a_legend_may_tell_of_small_letters_and_of_numbers(line: str, legend: dict[str, str]) -> None:
+    found = table(
+        f"い計画 R5年度実績\n番号,事業名,実績,評価\n1,読書,8,A\n{line}{',' * (3 - line.count(','))}"
+    )
+    assert (found.legend, len(brief(found))) == (legend, 1)
+
+
+def test_how_often_a_mark_was_given_is_not_what_it_means() -> None:
+    found = table("い計画 R5年度実績\n番号,事業名,実績,評価\n1,読書,8,○\n○：1事業,,,\n△：0事業（0％）,,,")
+    assert found.legend == {}
+    assert places(found) == [(4, 1), (5, 1)]
+    assert all("remove it" in problem.en for problem in found.problems)
+
+
+@pytest.mark.parametrize("leading", [",,", "施策,担当課,"], ids=["blank", "merged"])
+def test_words_that_name_columns_below_a_group_belong_to_the_header(leading: str) -> None:
+    found = table(
+        "い計画 R5年度実績\n施策,担当課,KPI,,評価\n"
+        f"{leading}指標名,達成率,{'評価' if leading[0] != ',' else ''}\n1-1 創業,商工課,件数,90%,A"
+    )
+    assert brief(found) == [("1-1", "創業", 2023, "A", "商工課")]
+    assert found.evaluations[0].extra == {"指標名": "件数", "達成率": "90%"}
+
+
+def test_a_header_of_three_rows_may_group_what_leads_to_a_measure() -> None:
+    found = table(
+        "い計画\n施策体系,,,担当課,前期計画,,,,総合評価\n,,,,R4年度,,R5年度,,\n柱,番号,施策,,実績,評価,実績,評価,\n"
+        "柱1 学び,1-①,読書,教育課,8,A,9,B,B"
+    )
+    assert brief(found) == [("1-1", "読書", 2022, "A", "教育課"), ("1-1", "読書", 2023, "B", "教育課")]
+    assert found.sections == {"1": ("柱1", "学び")}
+
+
+def test_a_total_says_what_it_is_of_and_is_no_rating() -> None:
+    found = table(
+        "い計画 R5年度実績\n番号,取組名,区分,進捗,効果額\n1,使用料,計画,順調,1200\n,,実績,,\n,,,効果額合計,1200"
+    )
+    assert [row[3] for row in brief(found)] == ["順調", None]
+    assert [warning.line for warning in found.warnings] == [5]
+
+
+def test_a_number_and_a_title_alone_are_a_heading_where_measures_are_numbered_otherwise() -> None:
+    rows = "Ⅰ,人権,,\n(1),啓発,,\n①,広報紙,4回,A\n②,講座,,\n(2),相談,,\n①,窓口,3件,B"
+    found = table(f"い計画 R5年度実績\n番号,具体的施策,実績,評価\n{rows}")
+    assert [row[:2] for row in brief(found)] == [("1-1-1", "広報紙"), ("1-1-2", "講座"), ("1-2-1", "窓口")]
+    assert found.measures[0].path == ["Ⅰ", "(1) 啓発", "①"]
+    assert [warning.line for warning in found.warnings] == [3, 4, 7]
+
+
+def test_numbers_and_titles_alone_are_measures_where_no_row_says_more() -> None:
+    found = table("い計画 R5年度実績\n番号,事業名,実績,評価\n1,読書,,\n2-1,食事,,")
+    assert [measure.title for measure in found.measures] == ["読書", "食事"]
+
+
+def test_of_two_titles_it_is_asked_what_the_outer_one_is() -> None:
+    text = "い計画 R5年度実績\n施策,番号,取組,実績,評価\n行政手続,1,電子申請,8,A\n,2,決済,3,B"
+    problem = only_problem(table(text))
+    assert (problem.column, '{"1": "section"}' in problem.ja) == (1, True)
+    found = table(text, mapping={"1": {"field": "section"}})
+    assert {measure.section_code for measure in found.measures} == {"行政手続"}
+    found = table(text, mapping={"1": {"field": "extra"}})
+    assert [row[1] for row in brief(found)] == ["電子申請", "決済"]
+
+
+def test_nothing_but_numbers_under_the_outer_of_two_titles_are_those_of_measures() -> None:
+    found = table("い計画 R5年度実績\n施策,施策名,実績,評価\n1-1,医療,8,A\n1-2,子育て,3,B")
+    assert [row[:2] for row in brief(found)] == [("1-1", "医療"), ("1-2", "子育て")]
+
+
+@pytest.mark.parametrize(
+    "line", ["資料１", "資料2-1", "別紙", "令和6年度第1回い町推進委員会資料", "第2回審議会"]
+)
+def test_what_a_meeting_calls_its_papers_is_no_title(line: str) -> None:
+    found = table(f"{line}\nい計画 R5年度実績\n番号,事業名,実績,評価\n1,読書,8,A")
+    assert (found.title, [warning.line for warning in found.warnings]) == ("い計画 R5年度実績", [1])
+
+
+@pytest.mark.parametrize(
+    ("name", "planned"), [("取組の内容", "広く"), ("作業", "10ha"), ("事業内容", "10ha")]
+)
+def test_what_was_planned_is_no_title(name: str, planned: str) -> None:
+    text = f"い計画 R5年度実績\n番号,{name},計画,実績,評価\n1,間伐,{planned},8ha,A\n2,作業道,{planned},2km,B"
+    assert 3 in [problem.column for problem in table(text).problems]
+    found = table(text, mapping={"2": {"field": "title"}})
+    assert [(row[1], each.extra) for row, each in zip(brief(found), found.evaluations, strict=True)] == [
+        ("間伐", {"計画": planned}),
+        ("作業道", {"計画": planned}),
+    ]
+
+
+def test_two_years_joined_in_a_title_are_no_unreadable_one() -> None:
+    found = table("い計画 令和4・5年度\n年度,番号,事業名,評価\nR4,1,読書,A\nR5,1,読書,B")
+    assert [row[2] for row in brief(found)] == [2022, 2023]
+
+
+@pytest.mark.parametrize("name", ["年度計画", "本年度の計画", "当該年度計画"])
+def test_what_was_planned_for_the_year_is_no_title(name: str) -> None:
+    text = f"い計画 R5年度実績\n基本項目,実施項目,{name},取組状況,評価,担当\n1 財政,①税,検討,検討した,A,課"
+    assert "The header 計画 is missing" in only_problem(table(text)).en
+    found = table(text, mapping={"実施項目": {"field": "title"}})
+    assert [(row[:2], each.extra) for row, each in zip(brief(found), found.evaluations, strict=True)] == [
+        (("1", "税"), {"基本項目": "1 財政", name: "検討"})
+    ]

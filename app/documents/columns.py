@@ -1,20 +1,20 @@
 """What the columns under a header hold.
 
-The mapping that came with the document wins, then the words of the header, the lowest first. A merged cell stands in
-each of its columns; a blank header beside that of numbers means more of them. What the words leave open, the first
-rows below may tell. A column that is no field stays under its printed name, with the header above it where two have
-the same, and so do all but one of several that would be the same field of the same year; where it is not plain which,
-it is asked.
+The mapping that came with the document wins, then the words of the header (`levels`). A blank header beside that of
+numbers means more of them. What the words leave open, the first rows below may tell (`contents`). A column that is no
+field stays under its printed name (`extras`), and so do all but one of several that would be the same field of the
+same year; where it is not plain which, it is asked.
 """
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from app.documents.numbering import label
+from app.documents import extras
+from app.documents.contents import look_below
+from app.documents.levels import Spans, rated, said_by, spread, year_of
 from app.documents.reading import Row
 from app.documents.tables import (
     LONGEST,
@@ -24,21 +24,14 @@ from app.documents.tables import (
     Entry,
     Mapped,
     Notes,
-    folded,
-    one_line,
     places_told,
     words_told,
 )
 from app.documents.vocabulary import (
     DATED,
     MARK,
-    RUNNING,
-    WORDS,
     YEARLY,
-    Header,
     header,
-    is_amount,
-    is_rater,
     is_value,
     plain,
     spaced,
@@ -49,15 +42,10 @@ from app.documents.years import RESULTS, Years
 from app.kit.text import excerpt
 
 LOOKED_AT = 30  # rows below a header
-MOST_EXTRA = 50
 OURS = "extra."  # before the names of further columns in our own exports, so that none is taken for another
-YEARS = frozenset(WORDS["fiscal_year"].split())
 SHARED = ("path", "section", "extra", "ignore", "nothing")  # fields that several columns may be
-OF_MEASURES = re.compile("(?!基本).*目標|重点.+")
 DEPARTMENT = re.compile(r".+(課|室|係|部|局|センター|委員会|保育所|図書館|公民館)$")
 SURE_RATINGS = ("評価", "評価結果", "評定", "判定", "ランク")
-
-Spans = Mapping[tuple[int, int], int]
 
 
 class Columns:
@@ -83,7 +71,7 @@ class Columns:
         near = self.years.near(cell for row in head or [last] for cell in row.cells)
         columns = self._columns(head, last, width, spans, near)
         self.years.settle(columns, rows[place.stop : end], last)
-        _look_below(columns, rows[place.stop : place.stop + LOOKED_AT])
+        look_below(columns, rows[place.stop : place.stop + LOOKED_AT])
         self._decide(columns, last)
         years = self.years.of_columns(columns, last)
         self._check(columns, last)
@@ -102,7 +90,7 @@ class Columns:
     def _columns(
         self, head: Sequence[Row], last: Row, width: int, spans: Spans | None, near: int | None
     ) -> list[Column]:
-        levels = [*(_spread(row, below, spans) for row, below in pairwise(head)), *head[-1:]]
+        levels = [*(spread(row, below, spans) for row, below in pairwise(head)), *head[-1:]]
         columns: list[Column] = []
         labels = 0
         for place in range(1, width + 1):
@@ -110,7 +98,7 @@ class Columns:
                 dict.fromkeys(text for level in reversed(levels) if (text := level.cell(place)).strip())
             )
             more_labels = 0 < labels < MOST_LABELS and columns[-1].field == "path"
-            column = self._column(place, [*_rated(texts), *texts], last, near, more_labels=more_labels)
+            column = self._column(place, [*rated(texts), *texts], last, near, more_labels=more_labels)
             column.above = next((spaced(text) for text in texts[1:] if not year_alone(text)), "")
             labels += column.field == "path"
             columns.append(column)
@@ -129,8 +117,8 @@ class Columns:
             return Column(place, "", "path" if more_labels else "nothing")
         if texts[0].startswith(OURS):
             return Column(place, texts[0].removeprefix(OURS), "extra")
-        year, bare = _year(texts)
-        said = _said(texts, year)
+        year, bare = year_of(texts)
+        said = said_by(texts, year)
         if year is None and bare is not None:
             year = self.years.of_era(bare, near, row, place)
         if said and said.field == "fiscal_year" and any(map(is_value, texts)):
@@ -222,8 +210,7 @@ class Columns:
                 alike[column.field, column.year].append(column)
         for rivals in alike.values():
             self._prefer(rivals, row)
-        self._name_years(columns)
-        self._check_extra([column for column in columns if column.field == "extra"], row)
+        extras.name(columns, row, self.notes)
 
     def _prefer(self, rivals: list[Column], row: Row) -> None:
         """One of the columns that would be the same field of the same year."""
@@ -237,6 +224,8 @@ class Columns:
             if column.place not in places:
                 column.keep()
                 column.year = column.year if column.dated is not None else None
+        if better[0].field == "title":  # what stands further out may lead to it
+            better.reverse()
         if better[0].field == "rating":  # 達成度 may be a rate, 評価 is none
             better.sort(key=_surely_rates, reverse=True)
         first, *others = better
@@ -262,40 +251,10 @@ class Columns:
                     row,
                     column.place,
                 )
+            elif first.field == "title":
+                self._ask(column, ("section", "title", "extra"), row)
             else:
                 self._ask(column, (first.field, "extra"), row)
-
-    def _name_years(self, columns: list[Column]) -> None:
-        """The year of a 基準値 above or beside it is called by that."""
-        for at, column in enumerate(columns):
-            if column.field == "extra" and not column.named and plain(column.name) in YEARS:
-                beside = [column.above, *(other.name for other in columns[max(at - 1, 0) : at + 2])]
-                of = next(filter(is_value, beside), None)
-                column.name = f"{of} {column.name}" if of else column.name
-
-    def _check_extra(self, columns: list[Column], row: Row) -> None:
-        for column in [*_alike(columns), *(column for column in columns if year_alone(column.name))]:
-            if column.above and not column.named and not column.name.startswith(column.above):
-                column.name = f"{column.above} {column.name}"
-        seen: set[str] = set()
-        for column in _alike(columns):
-            if column.name in seen:
-                name = json.dumps(f"{column.name} {column.place}", ensure_ascii=False)
-                told = f'{{"{column.place}": {{"field": "extra", "name": {name}}}}}'
-                self.notes.wrong(
-                    f"「{column.name}」という列が 2 つあります。見出しを変えるか、mapping で名前を付けてください"
-                    f"（例: {told}）。",
-                    f"Two columns are called {column.name}. Rename one, or name it with mapping, such as {told}.",
-                    row,
-                    column.place,
-                )
-            seen.add(column.name)
-        if len(columns) > MOST_EXTRA:
-            self.notes.wrong(
-                f"項目として読めない列が {len(columns)} 列あります。{MOST_EXTRA} 列以内にしてください。",
-                f"{len(columns)} columns have no field of their own; there may be {MOST_EXTRA}.",
-                row,
-            )
 
     def _tell_left(self, columns: list[Column], row: Row) -> None:
         """Where nothing makes an evaluation, there is none to keep other columns with."""
@@ -323,161 +282,3 @@ class Columns:
 
 def _surely_rates(column: Column) -> bool:
     return MARK.sub("", plain(column.name)).endswith(SURE_RATINGS)
-
-
-def _alike(columns: Iterable[Column]) -> list[Column]:
-    """Columns of one name that would be kept with the same evaluation."""
-    by_name: dict[str, list[Column]] = defaultdict(list)
-    for column in columns:
-        by_name[column.name].append(column)
-    found: list[Column] = []
-    for its in by_name.values():
-        years = [column.year for column in its]
-        if len(its) > 1 and (None in years or len(set(years)) < len(its)):
-            found += its
-    return found
-
-
-# ---------------------------------------------------------------------------------------------------------
-# The words of a header
-
-
-def _spread(row: Row, below: Row, spans: Spans | None) -> Row:
-    """An upper row of a header, whose merged cells stand in each of their columns."""
-    cells = [*row.cells, *[""] * (len(below.cells) - len(row.cells))]
-    merged = {column: last for (line, column), last in (spans or {}).items() if line == row.line}
-    for column, last in sorted(merged.items()):
-        if row.cell(column).strip():
-            cells[column - 1 : last] = [row.cell(column)] * len(cells[column - 1 : last])
-    if not merged:  # a blank cell above a word means the one on its left
-        for place in range(1, len(cells)):
-            if not cells[place].strip() and below.cell(place + 1).strip():
-                cells[place] = cells[place - 1]
-    return Row(row.line, cells)
-
-
-def _year(texts: Sequence[str]) -> tuple[int | None, int | None]:
-    """The year that the texts of a column tell, and one that has no era."""
-    found = [said for text in texts for said in (header(text), year_alone(text)) if said]
-    return (
-        next((said.year for said in found if said.year is not None), None),
-        next((said.bare for said in found if said.bare is not None), None),
-    )
-
-
-def _rated(texts: Sequence[str]) -> list[str]:
-    """一次評価, where 一次 stands below 評価."""
-    if not any(map(is_rater, texts[:1])):
-        return []
-    forms = [spaced(text).replace("評価", f"{spaced(texts[0])}評価", 1) for text in texts[1:]]
-    return [form for form in forms if (said := header(form)) and said.field == "rating"][:1]
-
-
-def _said(texts: Sequence[str], year: int | None) -> Header | None:
-    """What the texts of a column say together."""
-    lowest, *upper = texts
-    said = header(lowest)
-    if year is not None and (said is None or said.field in ("title", None)):  # 計画 below H30 is no title
-        said = header(f"{year}年度{lowest}") or said
-    together = [*(form for text in upper for form in (lowest + text, text + lowest)), *upper]
-    return said or next((found for form in together if (found := header(form))), None)
-
-
-# ---------------------------------------------------------------------------------------------------------
-# What the first rows below a header tell
-
-
-def _look_below(columns: list[Column], rows: Sequence[Row]) -> None:
-    _find_sections(columns, rows)
-    _doubt_sections(columns, rows)
-    _find_labels(columns, rows)
-    _leave_running(columns, rows)
-    _find_work(columns, rows)
-
-
-def _below(column: Column, rows: Sequence[Row]) -> list[str]:
-    return [one_line(cell) for row in rows if (cell := row.cell(column.place)).strip()]
-
-
-def _find_sections(columns: list[Column], rows: Sequence[Row]) -> None:
-    """Of several titles, as 施策 and 事業 side by side, the last is the measure's; before it, numbers make headings."""
-    titles = [column for column in columns if column.field == "title" and not column.told]
-    for column in titles[:-1]:
-        cells = _below(column, rows)
-        if cells and all(map(label, cells)):
-            column.field = "section"
-
-
-def _doubt_sections(columns: list[Column], rows: Sequence[Row]) -> None:
-    """Goals have no year and no amounts. 目標 and 重点項目 behind the title tell of the measure itself."""
-    title = max((column.place for column in columns if column.field == "title"), default=len(columns))
-    for column in [column for column in columns if column.field == "section" and not column.told]:
-        cells = _below(column, rows)
-        marked = cells and all(is_amount(cell) and not cell.isalpha() and not label(cell) for cell in cells)
-        behind = column.place > title and OF_MEASURES.fullmatch(plain(column.name))
-        if column.dated is not None or marked or behind:
-            column.keep()
-
-
-def _find_labels(columns: list[Column], rows: Sequence[Row]) -> None:
-    """A column before the title that has no header, and nothing but numbers in it."""
-    title = max(
-        (column.place for column in columns if column.field == "title" and not column.told), default=0
-    )
-    labels = sum(column.field == "path" for column in columns)
-    for column in columns[:title]:
-        if column.field == "nothing" and not column.name and labels < MOST_LABELS:
-            found = [label(cell) for cell in _below(column, rows)]
-            if found and all(each and not each.rest for each in found):
-                column.field = "path"
-                labels += 1
-
-
-def _leave_running(columns: list[Column], rows: Sequence[Row]) -> None:
-    """A number that counts rows (No, 通番) is none of a measure's where other numbers tell the measures apart.
-
-    Where they do not, it is asked about in front of them. Behind them it counts what stands under them, unless they
-    are whole numbers of measures (1-1-1).
-    """
-    named = [column for column in columns if column.field == "path" and column.name and not column.told]
-    title = max((column.place for column in columns if column.field == "title"), default=0)
-    for column in named:
-        if plain(column.name).lower() not in RUNNING or len(named) < 2:
-            continue
-        counted = [row for row in rows if (its := label(row.cell(column.place))) and not its.relative]
-        others = [each.place for each in columns if each.field == "path" and each is not column]
-        found = [label(row.cell(place)) for row in counted for place in others]
-        in_front = column is not named[-1]
-        if not counted or not (in_front or any(each and len(each.numbers) > 1 for each in found)):
-            continue
-        if _tell_apart(others, title, counted):
-            column.keep()
-        elif in_front:
-            column.field, column.choices = "nothing", ("extra", "path", "code")
-
-
-def _tell_apart(numbers: Sequence[int], title: int, rows: Iterable[Row]) -> bool:
-    """Whether no two titles have the same numbers."""
-    titles: dict[tuple[str, ...], str] = {}
-    above: dict[int, str] = {}
-    for row in rows:
-        above |= {place: row.cell(place) for place in numbers if row.cell(place).strip()}
-        key = tuple(above.get(place, "") for place in numbers)
-        if folded(row.cell(title)) not in ("", titles.setdefault(key, folded(row.cell(title)))):
-            return False
-    return True
-
-
-def _find_work(columns: list[Column], rows: Sequence[Row]) -> None:
-    """Sentences under 進捗状況 beside a column of marks tell what was done."""
-    ratings = [column for column in columns if column.field == "rating" and not column.told]
-    if len(ratings) < 2 or any(column.field == "implementation" for column in columns):
-        return
-
-    def holds_sentences(column: Column) -> bool:
-        cells = _below(column, rows)
-        return 2 * sum(len(cell) > LONGEST["rating"] for cell in cells) > len(cells)
-
-    written = list(filter(holds_sentences, ratings))
-    if len(written) == 1 and plain(written[0].name).endswith("状況"):
-        written[0].field = "implementation"

@@ -114,7 +114,9 @@ class Headers:
         return len(own | below) >= ENOUGH and not below <= own and sure
 
     def _goes_on(self, above: Sequence[Row], row: Row) -> bool:
-        """Whether the row belongs to the header above: nothing leads to it, and it tells what that leaves open."""
+        """Whether the row belongs to the header above: nothing but words of headers leads to it, and it tells what
+        that leaves open, or names columns that have no name yet.
+        """
         if not _all_short(row):
             return False
         own = [p for p in row.filled() if all(up.cell(p) != row.cell(p) for up in above)]
@@ -124,8 +126,15 @@ class Headers:
             for place, cell in enumerate(upper.cells, 1)
             if (said := self._named(cell)) and said.field in LEADING
         }
-        return leading.isdisjoint(own) and any(
-            self._named(row.cell(p)) or year_alone(row.cell(p)) or is_rater(row.cell(p)) for p in own
+        if not all(self._named(row.cell(p)) for p in leading.intersection(own)):
+            return False
+        names = not any(is_amount(row.cell(p)) for p in own)
+        return any(
+            self._named(row.cell(p))
+            or year_alone(row.cell(p))
+            or is_rater(row.cell(p))
+            or (names and not any(up.cell(p).strip() for up in above))
+            for p in own
         )
 
     def _fields(self, row: Row) -> set[tuple[str, ...]]:

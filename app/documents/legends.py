@@ -6,16 +6,25 @@ from dataclasses import dataclass
 
 from app.documents.reading import Row
 
-MARK = "[◎○〇◯●△▲▽▼×✕☆★◇◆□■]|[SABCDEFＳＡＢＣＤＥＦ](?![A-Za-zＡ-Ｚａ-ｚ])"
-PAIR = re.compile(
-    rf"(?:^|[\s　、，,;；／/|｜「(（【\[…】\])）:：]|凡例|評価|区分|基準)\s*(?P<mark>{MARK})"
-    r"\s*(?:[:：＝=…‥・]+|\s|[-－―]+|→)\s*"
+MARK = "[◎○〇◯●△▲▽▼×✕☓✖☆★◇◆□■]|[SA-FＳＡ-Ｆa-eａ-ｅ](?![A-Za-zＡ-Ｚａ-ｚ])"
+NUMBER = r"[0-9０-９](?=\s*[:：＝=…‥])"  # in a line that says of itself to be a legend
+PAIR, PAIR_OR_NUMBER = (
+    re.compile(
+        rf"(?:^|[\s　、，,;；／/|｜「(（【\[…】\])）:：]|凡例|評価|区分|基準)\s*(?P<mark>{mark})"
+        r"\s*(?:[:：＝=…‥・]+|\s|[-－―]+(?![0-9０-９]+(?:[-－\s]|$))|→)\s*"
+    )
+    for mark in (MARK, f"{MARK}|{NUMBER}")
 )
+INTRO = re.compile(r"[\s※＊*]*(?:[（(〔\[【]?注[0-9]*[)）〕\]】:：])?\s*")
 # A quick look, for the many rows that are none.
-BEGINS = re.compile(rf"[\s※＊*【\[（(〔「]*(?:凡|評|記|{MARK})")
+BEGINS = re.compile(rf"[\s※＊*【\[（(〔「]*(?:凡|評|記|達|進|判|注|{MARK})")
 HEADS = re.compile(
-    r"[【\[（(〔]?\s*(凡\s*例|評価の?区分|評価の?基準|評価の?凡例|評価の?記号|評価の?目安|記号の?説明)"
+    r"[【\[（(〔]?\s*(?:凡\s*例|評価の?区分|評価の?基準|評価の?凡例|評価の?記号|評価の?目安|記号の?説明"
+    rf"|(?:評価|判定|達成度|進捗度|進捗状況)\s*[】\])）〕:：]\s*(?:{MARK}|{NUMBER})\s*[:：＝=…‥])"
 )
+COUNT = re.compile(
+    r"[0-9０-９,]+\s*(?:事業|施策|取組|項目|件|個)?(?:\s*[(（].*)?"
+)  # how often a mark was given
 
 
 @dataclass(frozen=True)
@@ -37,12 +46,12 @@ def read(rows: Sequence[Row]) -> Legend:
         cells = [cell for cell in row.cells if cell.strip()]
         if len(cells) > 14 or sum(map(len, cells)) > 1_000:
             continue
-        text = " ".join(dict.fromkeys(cell.strip() for cell in cells)).lstrip("※＊* ")
+        text = INTRO.sub("", " ".join(dict.fromkeys(cell.strip() for cell in cells)), count=1)
         if HEADS.match(text):
             heads.add(place)
-        elif not PAIR.match(text) or (len(cells) > 2 and not PAIR.match(cells[0].strip() + " ")):
+        elif not PAIR.match(text) or (len(cells) > 2 and not _paired(cells)):
             continue
-        found[place] = _pairs(text)
+        found[place] = _pairs(text, PAIR_OR_NUMBER if place in heads else PAIR)
     taken: set[int] = set()
     for place, pairs in found.items():
         near = {place - 1, place + 1} & found.keys()
@@ -58,14 +67,21 @@ def read(rows: Sequence[Row]) -> Legend:
     return Legend(codes, frozenset(taken))
 
 
-def _pairs(text: str) -> dict[str, str]:
-    marks = list(PAIR.finditer(text))
+def _paired(cells: Sequence[str]) -> bool:
+    """Whether each cell is a pair, or marks and meanings stand in turn. A measure may be called A-1."""
+    return all(PAIR.match(f"{cell.strip()} ") for cell in cells) or all(
+        re.fullmatch(MARK, cell.strip()) for cell in cells[::2]
+    )
+
+
+def _pairs(text: str, pair: re.Pattern[str]) -> dict[str, str]:
+    marks = list(pair.finditer(text))
     pairs: dict[str, str] = {}
     for mark, following in zip(marks, [*marks[1:], None], strict=False):
         meaning = text[mark.end() : following.start() if following else len(text)]
         meaning = meaning.strip(" 　、，,;；／/|｜・…」】]\n")
         if meaning.count("(") < meaning.count(")") or meaning.count("（") < meaning.count("）"):
             meaning = meaning.rstrip(")）")
-        if meaning:
+        if meaning and not COUNT.fullmatch(meaning):
             pairs.setdefault(mark["mark"], " ".join(meaning.split())[:100])
     return pairs

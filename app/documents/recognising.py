@@ -2,8 +2,8 @@
 
 Each stage has its rules in its own module. The lines above a table give the document its title and perhaps its year
 (`tops`). Headers are found by their words (`headers`), and tell what their columns hold (`columns`) and which years
-these belong to (`years`). The rows below are measures, or headings, totals and notes (`rows`). When all are known,
-numbers become codes (`codes`), and rows become measures and evaluations (`measures`).
+these belong to (`years`). The rows below are measures (`rows`), or headings, totals and notes (`asides`). When all are
+known, numbers become codes (`codes`), and rows become measures and evaluations (`measures`).
 Where a rule is not sure it does not guess: it says what it found, and how to tell.
 """
 

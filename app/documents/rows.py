@@ -1,7 +1,7 @@
 """The rows below a header: which of them tell of a measure, and what leads to it.
 
-Totals, notes and headings are no measures; what follows a heading stands below it. A blank cell in front of a title
-means the one above, as far as nothing further out has changed. A row says once what is wrong with it, and where.
+Totals, notes and headings are no measures (`asides`). A blank cell in front of a title means the one above, as far as
+nothing further out has changed, nor a heading come between. A row says once what is wrong with it, and where.
 Where a table is one of our own documents that say all of it, nothing of this is recognised: its cells are taken as
 they are.
 """
@@ -9,31 +9,20 @@ they are.
 import re
 from collections.abc import Container
 
-from app.documents.numbering import Label, label, no_number, style
+from app.documents.asides import Asides, Headings, Line
+from app.documents.numbering import Label, label, no_number
 from app.documents.reading import ERROR, Row
 from app.documents.tables import LONGEST, Block, Entry, Notes, folded, one_line
-from app.documents.vocabulary import YEARLY
 
-HEADING = re.compile(
-    r"[【〔〈《\[［]?(第.{1,5}[部章節編]|基本(目標|方針|施策|方向)|重点(目標|施策|項目)|施策の(柱|方向)"
-    r"|(柱|目標|方針)\s*[0-9０-９①-⑳Ⅰ-Ⅻ])"
-)
-TOTAL = re.compile(
-    r"((第.{1,5}[部章節]|.{1,20}\s)?((総\s*)?合|小|総|累)?\s*計|平\s*均|割\s*合|構\s*成\s*比)(\s*[(（].*[)）])?"
-)
-NOTE = re.compile(
-    r"[※＊*]|[（(〔\[【]?(注意?|備考|出典|資料|凡例)\d*([）)〕\]】\s:：.．、\d]|$)|[（(〔\[【]注"
-    r"|[（(]?以\s*上[）)]?。?$"
-)
-PAGE = re.compile(r"[-‐–—−－―ー]\s*\d+\s*[-‐–—−－―ー]|[pPｐＰ][.．]?\s*\d+|\d+\s*(?:ページ|頁)")
-PAGE_OF = re.compile(r"\d+\s*[/／]\s*\d+(?:\s*(?:ページ|頁))?")
 DITTO = {"〃", "々", "仝", "同上", "”", "″", '"'}
 AGAIN = re.compile(r"[（(〔\[【<＜]?\s*再\s*掲")
 NO_NUMBER = {
     None: (
         "番号を読み取れません。第1節、1、(1)、①、1-(1)-①、ア のように書くか、"
-        "記号のまま使うのであれば、この列を mapping で code にしてください。",
-        "This is not a number. Write it like 第1節, 1, (1) or ①, or map this column to code.",
+        "記号のまま使うのであれば、この列を mapping で code にしてください。"
+        "施策の行でなければ、この行を消してください。",
+        "This is not a number. Write it like 第1節, 1, (1) or ①, or map this column to code. "
+        "Remove the line if it tells of no measure.",
     ),
     "date": (
         "番号ではなく日付です。1-1 などが、表計算ソフトで日付に変わったのかもしれません。"
@@ -52,16 +41,12 @@ NO_TITLE = {
     False: ("施策の名称がありません。書き入れてください。", "The measure has no title. Write it in."),
     True: (
         "この行には1つのことしか書かれていません。節などの見出しであれば番号を付け（１ 学校 など）、"
-        "施策であれば名称を書いてください。",
+        "施策であれば名称を書いてください。どちらでもなければ、この行を消してください。",
         "One thing alone stands in this line. If it is a heading, number it, as in 1 学校; "
-        "if a measure, write its title.",
+        "if a measure, write its title; if it is neither, remove it.",
     ),
 }
-LONGEST_TOTAL, LONGEST_HEADING, LONGEST_MARK, SHORT = 40, 200, 40, 20
-MOST_REPEATED = 3  # cells of a line that pages repeat
-
-Line = tuple[tuple[int, str], ...]
-Headings = list[tuple[str, str]]  # that the next row stands under: how each is written, and its text
+LONGEST_MARK = 40
 
 
 class Rows:
@@ -72,7 +57,6 @@ class Rows:
     ) -> None:
         self.block = block
         self.headings = headings
-        self.lines = lines  # that stand above the tables
         self.above = above  # by column: what a blank cell means
         self.notes = notes
         self.titles = block.places("title")
@@ -89,7 +73,7 @@ class Rows:
         self.ratings = block.places("rating")
         self.own = [place for place in block.places("rating", "department") if place not in self.departments]
         self.repeating = [*self.leading, *self.codes, *self.years, *self.ratings, *block.places("department")]
-        self.evaluated = block.places(*YEARLY, "extra")
+        self.asides = Asides(block, headings, lines, notes)
         self.read = [column.place for column in block.columns if column.field not in ("ignore", "nothing")]
         self.unnamed = [column.place for column in block.of("nothing") if not column.name]
         self.limits = [(column.place, LONGEST[column.field]) for column in block.of(*LONGEST)]
@@ -97,8 +81,10 @@ class Rows:
     def entry(self, row: Row) -> Entry | None:
         """The measure that the row tells of, if it does."""
         filled = row.filled()
-        if not self.block.explicit and (kind := self._aside(row, filled)):
+        if not self.block.explicit and (kind := self.asides.kind(row, filled)):
             self.notes.take(row, kind)
+            if kind == "heading":
+                self.above.clear()
             return None
         if not self._fits(row, filled):
             return None
@@ -106,6 +92,9 @@ class Rows:
         meant = {} if self.block.explicit else self._meant(row)
         row = self._carry_down(row, meant)
         if not self.titles:
+            return None
+        if filled in [[place] for place in self.numbered]:
+            self.notes.wrong(*NO_TITLE[True], row, filled[0])
             return None
         again = not self.block.explicit and self._says_again(row, filled)
         numbers = self._numbers(row, again=again)
@@ -126,46 +115,6 @@ class Rows:
             section_code="".join("".join(map(row.cell, self.section_codes)).split()),
             meant=meant,
         )
-
-    # ---- rows that are no measures
-
-    def _aside(self, row: Row, filled: list[int]) -> str | None:
-        """What the row is taken for, if it is no measure."""
-        first = row.cell(filled[0])
-        text = first.strip()
-        alone = len(filled) == 1 or (
-            filled[0] in self.leading and all(row.cell(place) == first for place in filled)
-        )
-        if any(map(_is_total, (text, *map(row.cell, self.titles)))) and (not alone or len(text) <= SHORT):
-            self.notes.warn(
-                "合計などの行なので、施策としては読みませんでした。", "This is a total and no measure.", row
-            )
-            return "total"
-        if alone and NOTE.match(text):
-            self.notes.warn(
-                "注釈の行なので、施策としては読みませんでした。", "This is a note and no measure.", row
-            )
-            return "note"
-        if self._is_of_page(row, filled, text):
-            return "page"
-        if alone and (filled[0] == 1 or filled[0] in self.leading) and self._is_heading(text):
-            return "heading"
-        return None
-
-    def _is_of_page(self, row: Row, filled: list[int], text: str) -> bool:
-        """A page number, or a line that stands above the table, too: neither says anything of its own."""
-        if len(filled) > MOST_REPEATED:
-            return False
-        number = PAGE.fullmatch(text) or (filled[0] not in self.evaluated and PAGE_OF.fullmatch(text))
-        return bool(number and len(filled) == 1) or line_of(row) in self.lines
-
-    def _is_heading(self, text: str) -> bool:
-        found = label(text)
-        if found is None or not (found.rest or HEADING.match(text)) or len(text) > LONGEST_HEADING:
-            return False
-        stand_under(self.headings, text)
-        self.above.clear()
-        return True
 
     def _says_again(self, row: Row, filled: list[int]) -> bool:
         return any("再" in cell for cell in row.cells) and (
@@ -302,23 +251,3 @@ class Rows:
             return None
         self.above[place] = title
         return title
-
-
-def _is_total(text: str) -> bool:
-    text = text.strip()
-    if not 0 < len(text) <= LONGEST_TOTAL:
-        return False
-    found = label(text)  # 基本目標１ 合計
-    return bool(TOTAL.fullmatch(text) or (found and TOTAL.fullmatch(found.rest)))
-
-
-def stand_under(headings: Headings, text: str) -> None:
-    """A heading takes the place of the one that is written like it, and of those below that."""
-    written = style(text)
-    place = next((n for n, (seen, _) in enumerate(headings) if seen == written), len(headings))
-    headings[place:] = [(written, text)]
-
-
-def line_of(row: Row) -> Line:
-    """What stands in a line and where, as it is known again."""
-    return tuple((place, folded(row.cell(place))) for place in row.filled())

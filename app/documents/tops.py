@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from app.documents import legends
+from app.documents.asides import HEADING, NOTE, Headings, Line, line_of, stand_under
 from app.documents.numbering import label, style
 from app.documents.reading import Row
-from app.documents.rows import HEADING, NOTE, Headings, Line, line_of, stand_under
 from app.documents.tables import LONGEST, Notes
 from app.documents.vocabulary import year_alone, years_of
 from app.documents.years import Years
 
 SUBTITLE = re.compile(r"[(（].*[)）]")
+OF_MEETING = re.compile(  # 資料１, 令和6年度第1回推進委員会資料
+    r".{0,40}(?:資料|別紙|別添|様式)\s*(?:第\s*)?[-－0-9０-９①-⑳]*\s*号?|.{0,40}第\s*[0-9０-９]+\s*回.{0,40}会議?"
+)
 
 
 class Top:
@@ -68,7 +71,9 @@ class Top:
         return bool(SUBTITLE.fullmatch(text) or (below_title and years_of(text)[0]))
 
     def _is_title(self, text: str) -> bool:
-        return not (SUBTITLE.fullmatch(text) or year_alone(text) or NOTE.match(text))
+        return not (
+            SUBTITLE.fullmatch(text) or OF_MEETING.fullmatch(text) or year_alone(text) or NOTE.match(text)
+        )
 
     def _check_length(self, text: str, row: Row, column: int) -> None:
         if len(text) > LONGEST["title"]:

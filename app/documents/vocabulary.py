@@ -20,7 +20,7 @@ WORDS = {
     "title": "計画 取組 事業名 施策名 施策 事業 取組名 計画名 施策・事業名 施策名・事業名 事業・取組 "
     "事業・取組名 施策・事業 事業名・取組名 取組・事業名 具体的施策 具体的な施策 具体的取組 "
     "具体的な取組 主な取組 主な事業 主要施策 主要事業 個別施策 個別事業 事務事業 事務事業名 "
-    "計画事業 計画事業名 推進事業 推進施策 施策の名称 事業の名称 取組の名称 名称 取組項目 "
+    "計画事業 計画事業名 推進事業 推進施策 施策の名称 事業の名称 取組の名称 施策名称 事業名称 取組名称 名称 取組項目 "
     "計画項目 施策項目 事業項目 計画・事業名",
     "implementation": "実施内容 実績 取組状況 実施状況 取組実績 実施実績 事業実績 取組結果 実施結果 取組内容・実績 "
     "取組の状況 実績内容 事業の実績 活動実績 実施内容・実績 実績・成果 取組内容・成果 "
@@ -38,7 +38,8 @@ WORDS = {
     "今後の対応 翌年度計画 翌年度の計画 翌年度の取組 来年度計画 来年度の計画 来年度の取組 "
     "取組予定 実施予定",
     "department": "担当課 所管課 担当部署 所管部署 担当 所管 主管課 担当課名 所管課名 担当所属 担当部課 "
-    "担当部局 担当係 課名 部署 部署名 関係課 担当課・係 担当部・課 主管 担当課室",
+    "担当部局 担当係 課名 部署 部署名 関係課 担当課・係 担当部・課 主管 担当課室 "
+    "所属 所属名 所属課 実施課",
     "fiscal_year": "年度 実施年度 評価年度 対象年度 報告年度",
     "code": "施策コード",
     "section_code": "節コード",
@@ -51,7 +52,7 @@ YEARLY = ("implementation", "rating", "rationale", "next_plan")
 FIELDS = (*WORDS, "extra", "ignore")  # what an explicit mapping may say of a column
 PRINTED = {field: words.split()[0] for field, words in WORDS.items()} | {"rationale": "理由・課題等"}
 WEAK = {"備考", "所見", "今後の課題"}  # give way where another column is meant more plainly
-UNSURE = {"取組内容": ("title", "implementation"), "事業内容": ("title", "implementation")}
+UNSURE = dict.fromkeys(("取組内容", "取組の内容", "事業内容", "事業の内容"), ("title", "implementation"))
 DATED = ("implementation", "next_plan", "title")  # what R5取組 may be
 
 LONGEST = 100
@@ -68,6 +69,9 @@ YEAR = re.compile(
     rf"{ERA}(?:年度|年)?(?:\({GREGORIAN}\)(?:年度|年)?)?|{GREGORIAN.replace('?P<gregorian>', '')}"
 )
 BARE = re.compile(r"(?<![0-9A-Za-z.])(?P<bare>[0-9]{1,2}|元)(?:年度|(?=実|評|計|取|理|進|達|課|予|の))")
+DATE = re.compile(
+    "(?:[./・][0-9]{1,2}|[0-9]{1,2}月)(?:[./・]?[0-9]{1,2}日?)?(?:末日?|時点|現在|の)*"
+)  # behind a year
 OF_YEAR = re.compile("^(?:年度(?=.)|(?:当該|本|今|当|同)年度)(?:の|における|分の?)?")
 LINKED = re.compile("^(?:の|における|分の?)")
 EARLIER = re.compile("^(?:前々?|昨|一昨)(?:年度|年|回)")
@@ -121,7 +125,8 @@ def header(cell: str) -> Header | None:
         return None
     words = LINKED.sub("", words) if year is not None or bare is not None else words
     for form in dict.fromkeys((words, MARK.sub("", words), words.strip("()[]【】〔〕"))):
-        if found := _fields(_bare_words(form), dated=year is not None or bare is not None):
+        found = _fields(_bare_words(form), dated=year is not None or bare is not None)
+        if found and not (found[0] == ("title",) and OF_YEAR.match(form)):  # 年度計画 is what was planned
             return Header(found[0], year, bare, found[1])
     return None
 
@@ -169,6 +174,8 @@ def _take_year(words: str) -> tuple[int | None, int | None, str]:
     found = list(YEAR.finditer(words))
     if len(found) > 1:
         return _SEVERAL, None, words
+    if found and (date := DATE.match(words, found[0].end())):  # of 令和6年3月末 the fiscal year is not plain
+        return None, None, words[: found[0].start()] + words[date.end() :]
     if found:
         try:
             year = fiscal_years.parse(found[0][0].removesuffix("年度").removesuffix("年"))

@@ -23,7 +23,7 @@ RESULTS = ("implementation", "rating", "rationale")
 HEISEI_ON = [era for era in fiscal_years.ERAS if era.begins >= 1989]
 NEAR = 5  # years: a table does not reach further from the year that it is about
 AFTER = re.compile("今後|[次翌来]年度")
-BROKEN = re.compile("(?<![0-9０-９~〜～－–らー-])[元0-9０-９]{1,2}年度")  # not the end of a term
+BROKEN = re.compile("(?<![0-9０-９~〜～－–らー・、-])[元0-9０-９]{1,2}年度")  # not the end of a term
 BARE = re.compile("([0-9]{1,2}|元)(?:年度?)?")
 
 
