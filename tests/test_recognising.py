@@ -1615,3 +1615,17 @@ def test_what_was_planned_for_the_year_is_no_title(name: str) -> None:
     assert [(row[:2], each.extra) for row, each in zip(brief(found), found.evaluations, strict=True)] == [
         (("1", "税"), {"基本項目": "1 財政", name: "検討"})
     ]
+
+
+@pytest.mark.parametrize("alone", ["◎ 1件　○ 2件", "担当：企画課"])
+def test_a_line_with_one_thing_in_front_of_the_titles_is_no_row_of_the_measure_above(alone: str) -> None:
+    found = table(f"い計画 R5年度実績\n区分,番号,事業名,実績,評価\n新規,1,創業,8,A\n{alone},,,,")
+    assert only_problem(found).en.startswith("One thing alone stands in this line")
+    assert len(found.evaluations) == 1
+
+
+def test_where_numbers_begin_anew_it_is_told_which_column_may_be_the_section() -> None:
+    text = "い計画 R5年度実績\n推進項目,番号,事業名,実績,評価\n歳入,①,税,8,A\n歳出,①,人件費,3,B"
+    assert '{"1": "section"}' in only_problem(table(text)).ja
+    found = table(text, mapping={"1": {"field": "section"}})
+    assert [row[:2] for row in brief(found)] == [("歳入-1", "税"), ("歳出-1", "人件費")]

@@ -76,9 +76,21 @@ class Measures:
         measure = self.measures.get(its.code)
         if measure and measure.title != title and fold(measure.title) != fold(title):
             ja, en = self.notes.where(measure.sheet, measure.line)
+            outer = next((each for each in entry.block.of("extra") if each.place < entry.block.title), None)
+            told = f'{{"{outer.place}": "section"}}' if outer else ""
             self.notes.wrong(
-                f"施策 {its.code} の名称が{ja}と違います。番号か名称を直してください。",
-                f"Measure {its.code} has another title on {en}. Correct its number or its title.",
+                f"施策 {its.code} の名称が{ja}と違います。番号か名称を直してください。"
+                + (
+                    f"列「{outer.name}」ごとに番号が始まるのであれば、mapping で {told} と教えてください。"
+                    if outer
+                    else ""
+                ),
+                f"Measure {its.code} has another title on {en}. Correct its number or its title."
+                + (
+                    f" If numbers begin anew with each {outer.name}, tell {told} with mapping."
+                    if outer
+                    else ""
+                ),
                 entry.row,
                 entry.block.title,
             )

@@ -68,13 +68,14 @@ class Rows:
         self.years = block.places("fiscal_year")[:1]
         self.codes = block.places("code")[:1]
         self.section_codes = block.places("section_code")[:1]
+        self.read = [column.place for column in block.columns if column.field not in ("ignore", "nothing")]
         title = self.titles[0] if self.titles and not block.explicit else 0
         self.departments = [place for place in block.places("department") if place < title]
+        self.in_front = [place for place in self.read if place < title and place not in self.departments]
         self.ratings = block.places("rating")
         self.own = [place for place in block.places("rating", "department") if place not in self.departments]
         self.repeating = [*self.leading, *self.codes, *self.years, *self.ratings, *block.places("department")]
         self.asides = Asides(block, headings, lines, notes)
-        self.read = [column.place for column in block.columns if column.field not in ("ignore", "nothing")]
         self.unnamed = [column.place for column in block.of("nothing") if not column.name]
         self.limits = [(column.place, LONGEST[column.field]) for column in block.of(*LONGEST)]
 
@@ -93,7 +94,7 @@ class Rows:
         row = self._carry_down(row, meant)
         if not self.titles:
             return None
-        if filled in [[place] for place in self.numbered]:
+        if len(filled) == 1 and filled[0] in self.in_front:
             self.notes.wrong(*NO_TITLE[True], row, filled[0])
             return None
         again = not self.block.explicit and self._says_again(row, filled)
