@@ -3,7 +3,7 @@
 
 PYTHON      ?= python3
 PORT        ?= 8000
-PYTEST_ARGS ?= -n $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+PYTEST_ARGS ?= -n $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1))) --dist worksteal
 LOCK_ARGS   ?=
 BENCH_ARGS  ?= --write
 
