@@ -14,7 +14,7 @@ from tests.promises.load import Writers, admin_key, ids_in
 
 NUMBER, PROMISE = 5, "what was acknowledged survives a crash"
 KILLS = scale(2, 10)
-SOON = 5  # seconds until it is ready again
+SOON = scale(30, 5)  # seconds until it is ready again; beside many other tests a start takes longer
 
 
 def ready_within(client: httpx.Client, patience: float) -> float:
