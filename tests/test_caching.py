@@ -1,6 +1,7 @@
 """Kept answers: what is asked again at the same revision needs no table, and what is not the same is asked anew."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from time import monotonic
 
@@ -92,3 +93,28 @@ def test_what_is_kept_takes_no_more_memory_than_it_may(
     with tables_away(town):
         assert town.anyone.get("/evaluations?limit=26").status_code == 200
         assert town.anyone.get("/evaluations?limit=1").status_code in (500, 503)
+
+
+def test_what_many_ask_for_at_once_is_counted_once(
+    town: Service, admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
+):
+    admin.patch("/sections/1", json={"title": "題"}, headers=ANY)
+    monkeypatch.setattr(caching, "MOST_BYTES", 150_000)
+    town.anyone.get("/sections/1")
+    with ThreadPoolExecutor(16) as many:
+        for n in (20, 21, 22):
+            asked = [many.submit(town.anyone.get, f"/evaluations?limit={n}") for _ in range(16)]
+            assert {one.result().status_code for one in asked} == {200}
+    with tables_away(town):
+        assert town.anyone.get("/sections/1").status_code == 200
+
+
+def test_a_database_that_is_being_restored_keeps_nobody_from_what_is_not_in_it(town: Service):
+    if town.database.sqlite:  # where nobody waits for a lock to read
+        return
+    with town.database.writing() as session:
+        session.execute(sa.text("LOCK TABLE feed"))
+        start = monotonic()
+        assert town.anyone.get("/docs").status_code == 200
+        assert monotonic() - start < 4
+    assert town.anyone.get("/sections").status_code == 200

@@ -56,6 +56,8 @@ class Kept:
 
     def _keep(self, asked: tuple[Any, ...], start: Message, body: Message) -> None:
         size = OVERHEAD + len(body["body"]) + len(repr(asked))
+        if before := self._answers.pop(asked, None):  # several asked for it before it was there
+            self._bytes -= before.size
         self._answers[asked] = Answer(start, body, size)
         self._bytes += size
         while self._bytes > MOST_BYTES:

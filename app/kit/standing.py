@@ -3,12 +3,12 @@
 import asyncio
 import sqlite3
 import time
-from contextlib import suppress
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 
+PATIENCE = 1  # seconds that a request waits to be told: without, it is only answered anew
 PAUSE = 1  # seconds in which a database that is away is not asked again
 
 Stand = tuple[Any, ...]  # a number that the answers show, and whatever else tells two states apart
@@ -48,16 +48,21 @@ class Standing:
 
     async def _of_server(self) -> Stand | None:
         """One question answers all who came before it was asked; those who come meanwhile share the next."""
+        if time.monotonic() < self._away_until:
+            return None
         if self._next is None:
             self._next = asyncio.create_task(self._ask_after(self._asking))
-        return await asyncio.shield(self._next)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await asyncio.shield(self._next)
+        except TimeoutError:  # the table is locked, as by a restore, or the server does not answer at all
+            self._away_until = time.monotonic() + PAUSE
+            return None
 
     async def _ask_after(self, before: "asyncio.Task[Stand | None] | None") -> Stand | None:
         if before is not None:
             await before
         self._asking, self._next = self._next, None
-        if time.monotonic() < self._away_until:
-            return None
         try:
             if self._server is None or self._server.closed:
                 address = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
@@ -72,9 +77,7 @@ class Standing:
     async def close(self) -> None:
         if self._file:
             self._file.close()
-        for task in (self._asking, self._next):
-            if task:
-                with suppress(asyncio.CancelledError):
-                    await task
+        if waiting := [task for task in (self._asking, self._next) if task]:
+            await asyncio.wait(waiting, timeout=PATIENCE)
         if self._server:
             await self._server.close()
