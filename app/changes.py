@@ -421,6 +421,7 @@ def _stand(session: AnySession, transaction: Any, connection: sa.Connection) -> 
     if stand is None:  # a backup is being restored: what was there before is gone for this snapshot, too
         raise busy()
     session.info.update(epoch=stand.epoch, revision=stand.seq, horizon=stand.horizon, mark=mark_of(stand.at))
+    session.info["shown"] = stand.seq, stand.epoch, stand.horizon
 
 
 def revision(session: AnySession) -> Revision:

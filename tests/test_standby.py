@@ -153,3 +153,15 @@ def test_more_at_once_than_there_are_connections_are_answered(pair: Service):
     with ThreadPoolExecutor(40) as pool:
         answers = list(pool.map(lambda _: pair.anyone.get("/measures?limit=5"), range(200)))
     assert {answer.status_code for answer in answers} == {200}
+
+
+def test_what_a_standby_shows_of_an_old_life_is_not_kept_for_the_new_one(
+    pair: Service, servers: tuple[Server, Server]
+):
+    replay(servers[1], "pause")
+    with pair.database.writing() as session:  # as a restore of a backup with as many changes
+        session.execute(sa.text("UPDATE section SET title = '戻した題' WHERE id = 1"))
+        session.execute(sa.text("UPDATE feed SET epoch = 'another'"))
+    assert pair.anyone.get("/sections/1").json()["title"] is None
+    replay(servers[1], "resume")
+    wait_until(lambda: pair.anyone.get("/sections/1").json()["title"] == "戻した題", seconds=5)

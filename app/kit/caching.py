@@ -92,11 +92,12 @@ class _Copy:
             return False
         start, body = self.parts
         headers = dict(start["headers"])
+        state = scope.get("state", {})
         return (
             start["status"] in (200, 304)
             and headers.get(b"cache-control", b"").startswith(b"public")
-            and headers.get(b"shinchoku-revision") == b"%d" % stand[0]  # it may have come from a standby
-            and not scope["state"].get("waited")
+            and state.get("shown") == stand[:3]  # it may have come from a standby, or from a later state
+            and not state.get("waited")
             and not body.get("more_body")
             and len(body["body"]) <= LARGEST
         )

@@ -41,7 +41,7 @@ class Database:
     WAL snapshot. A *writing* session sees what is committed; on SQLite it takes the one write lock at its
     first statement, because a transaction that reads first and writes later fails instead of waiting.
 
-    The statement `stand` tells the state of the data: first its number, then whatever else tells two states apart.
+    The statement `stand` tells the state of the data: its number, its life, its horizon, whatever else tells two apart.
 
     With a `read_url` the requests that read go to that standby, unless it is away or lacks what their client has
     seen.
@@ -270,6 +270,7 @@ async def turn_of(
     finally:
         if session is not None and "revision" in session.info:
             request.state.revision = session.info["revision"]
+            request.state.shown = session.info.get("shown")
 
 
 async def _reading(request: Request, seen: Seen = None) -> AsyncIterator[Session]:

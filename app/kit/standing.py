@@ -11,7 +11,8 @@ import sqlalchemy as sa
 PATIENCE = 1  # seconds that a request waits to be told: without, it is only answered anew
 PAUSE = 1  # seconds in which a database that is away is not asked again
 
-Stand = tuple[Any, ...]  # a number that the answers show, and whatever else tells two states apart
+# A number that the answers show, the life and the horizon it is of, and whatever else tells two states apart.
+Stand = tuple[Any, ...]
 
 
 class Standing:
