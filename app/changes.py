@@ -361,6 +361,17 @@ def _forget(session: AnySession) -> None:
     session.info.pop("changes", None)
 
 
+def outdated(horizon: int) -> sa.ColumnElement[bool]:
+    """Whether a change is one that the log forgets, or has only not forgotten yet."""
+    later = CHANGE.alias()
+    return sa.exists().where(
+        later.c.entity == CHANGE.c.entity,
+        later.c.key == CHANGE.c.key,
+        later.c.seq > CHANGE.c.seq,
+        later.c.seq <= horizon,
+    )
+
+
 def compact(database: Database, horizon: int) -> int:
     """Of the changes up to the horizon keep only the last one of each key; tells how many went.
 
@@ -370,18 +381,11 @@ def compact(database: Database, horizon: int) -> int:
     with database.writing() as session:
         ahead = (FEED.c.horizon < horizon) & (FEED.c.seq >= horizon)
         session.execute(sa.update(FEED).where(ahead).values(horizon=horizon))
-    later = CHANGE.alias()
-    outdated = sa.exists().where(
-        later.c.entity == CHANGE.c.entity,
-        later.c.key == CHANGE.c.key,
-        later.c.seq > CHANGE.c.seq,
-        later.c.seq <= horizon,
-    )
     gone = 0
     for start in range(0, horizon, MOST_NOTES):
         with database.writing() as session:
             some = CHANGE.c.seq.between(start + 1, min(start + MOST_NOTES, horizon))
-            outcome = session.execute(sa.delete(CHANGE).where(some, outdated))
+            outcome = session.execute(sa.delete(CHANGE).where(some, outdated(horizon)))
             gone += cast(sa.CursorResult[Any], outcome).rowcount
     return gone
 

@@ -21,7 +21,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, Field
 from sqlmodel import Session
 
-from app.changes import ENTITIES, SOFTWARE, Revision, RevisionRead, mark_of, revision
+from app.changes import ENTITIES, SOFTWARE, Revision, RevisionRead, mark_of, outdated, revision
 from app.kit.database import Reading, Seen, busy, database_of, turn_of
 from app.kit.errors import Conflict, Finding, Gone, Invalid, Problem, Say, problem_body
 from app.kit.http import PUBLIC, Streamed, answer, dumps, unless_known, while_connected
@@ -502,7 +502,11 @@ def _history(
     of_row = [CHANGE.c.entity == entity, which]
     if not session.scalar(sa.select(sa.exists().where(*of_row))):
         raise no_such_row()
-    return page(request, session, HISTORY, of_row, query, revision)
+    left = [
+        *of_row,
+        ~outdated(revision.horizon),
+    ]  # at a revision there is one answer, while a log is compacted, too
+    return page(request, session, HISTORY, left, query, revision)
 
 
 HISTORY_TEXT = (

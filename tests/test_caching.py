@@ -9,6 +9,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from app.changes import compact
 from app.kit import caching
 from tests.conftest import Service
 from tests.test_feed import end_of, got
@@ -118,3 +119,15 @@ def test_a_database_that_is_being_restored_keeps_nobody_from_what_is_not_in_it(t
         assert town.anyone.get("/docs").status_code == 200
         assert monotonic() - start < 4
     assert town.anyone.get("/sections").status_code == 200
+
+
+def test_a_history_that_was_kept_while_the_log_was_compacted_is_that_of_afterwards(
+    town: Service, admin: httpx.Client
+):
+    for n in range(3):
+        admin.patch("/sections/1", json={"title": f"第{n}回"}, headers=ANY)
+    with town.database.writing() as session:  # as `compact` begins
+        session.execute(sa.text("UPDATE feed SET horizon = seq"))
+    during = town.anyone.get("/sections/1/history").json()
+    compact(town.database, town.state().seq)
+    assert during == admin.get("/sections/1/history").json() == town.anyone.get("/sections/1/history").json()
