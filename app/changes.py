@@ -8,7 +8,8 @@ lock on that row lasts until the commit is visible, so nobody can see n + 1 befo
 rolled back is taken again, so there are no gaps. (A database sequence gives neither.)
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -20,7 +21,7 @@ import sqlalchemy as sa
 from fastapi import Depends
 from sqlalchemy import event
 from sqlalchemy.orm import Session as AnySession
-from sqlmodel import Session
+from sqlmodel import Session, SQLModel
 
 from app.kit.bulk import among, fresh_ids, insert
 from app.kit.database import Database, Reading, Turn, busy
@@ -70,6 +71,9 @@ class Entity:
     record: sa.Select[Any]
     # The columns that point here: what goes when a row of this goes.
     below: tuple[sa.Column[Any], ...] = ()
+    # The column that points at the parent, and what a row carries of that one (see `Placed`), by its id.
+    parent: sa.Column[Any] | None = None
+    above: sa.Select[Any] | None = None
 
     @property
     def name(self) -> str:
@@ -77,9 +81,10 @@ class Entity:
 
 
 def _record(
-    table: sa.Table, key: sa.ColumnElement[str], source: sa.FromClause, **parents: Any
+    model: type[Row], key: sa.ColumnElement[str], source: sa.FromClause, **parents: Any
 ) -> sa.Select[Any]:
-    ours = {"plan_id", "section_id", "measure_id", "document_id", "origin", "folded", "code_order", "content"}
+    table = SQLModel.metadata.tables[str(model.__tablename__)]
+    ours = {"plan_id", "section_id", "measure_id", "document_id", "origin", "content", *model.DERIVED}
     ending = ("version", "created_at", "updated_at")
     own = [column for column in table.columns if column.name not in {"id", *ours, *ending}]
     named = [column.label(name) for name, column in parents.items()]
@@ -98,41 +103,47 @@ ENTITIES = {
             Plan,
             PLAN,
             ("slug",),
-            _record(PLAN, PLAN_KEY, PLAN),
+            _record(Plan, PLAN_KEY, PLAN),
             below=(SECTION.c.plan_id, MEASURE.c.plan_id, DOCUMENT.c.plan_id),
         ),
         Entity(
             Document,
             DOCUMENT,
             ("plan_id", "sha256"),
-            _record(DOCUMENT, DOCUMENT_KEY, DOCUMENT.join(PLAN), plan=PLAN.c.slug),
+            _record(Document, DOCUMENT_KEY, DOCUMENT.join(PLAN), plan=PLAN.c.slug),
         ),
         Entity(
             Section,
             SECTION,
             ("plan_id", "code"),
-            _record(SECTION, SECTION_KEY, SECTION.join(PLAN), plan=PLAN.c.slug),
+            _record(Section, SECTION_KEY, SECTION.join(PLAN), plan=PLAN.c.slug),
             below=(MEASURE.c.section_id,),
+            parent=SECTION.c.plan_id,
+            above=sa.select(PLAN.c.id, PLAN.c.slug, PLAN.c.municipality_code),
         ),
         Entity(
             Measure,
             MEASURE,
             ("plan_id", "code"),
             _record(
-                MEASURE,
+                Measure,
                 MEASURE_KEY,
-                _PLAN_OF_MEASURE.join(SECTION, MEASURE.c.section_id == SECTION.c.id),
+                _PLAN_OF_MEASURE,
                 plan=PLAN.c.slug,
-                section=SECTION.c.code,
+                section=MEASURE.c.section,
             ),
             below=(EVALUATION.c.measure_id,),
+            parent=MEASURE.c.section_id,
+            above=sa.select(SECTION.c.id, SECTION.c.code, SECTION.c.municipality_code, PLAN.c.slug).join(
+                PLAN
+            ),
         ),
         Entity(
             Evaluation,
             EVALUATION,
             ("measure_id", "fiscal_year", "ordinal"),
             _record(
-                EVALUATION,
+                Evaluation,
                 EVALUATION_KEY,
                 EVALUATION.join(_PLAN_OF_MEASURE, EVALUATION.c.measure_id == MEASURE.c.id).outerjoin(
                     DOCUMENT, EVALUATION.c.document_id == DOCUMENT.c.id
@@ -141,6 +152,8 @@ ENTITIES = {
                 measure_code=MEASURE.c.code,
                 document=DOCUMENT.c.sha256,
             ),
+            parent=EVALUATION.c.measure_id,
+            above=sa.select(MEASURE.c.id, *(MEASURE.c[name] for name in sorted(Measure.DERIVED))),
         ),
     )
 }
@@ -172,13 +185,14 @@ def save(
     for chunk in _chunks(rows):
         known = _known(session, entity, names, chunk)
         blank = _defaults(model)
+        wholes = [{**known.get(tuple(row[name] for name in names), blank), **row} for row in chunk]
+        parents = parents_of(session, entity, wholes)
         fresh: list[dict[str, Any]] = []
         changed: list[dict[str, Any]] = []
         found: list[int | None] = []
-        for row in chunk:
+        for row, whole in zip(chunk, wholes, strict=True):
             before = known.get(tuple(row[name] for name in names))
-            whole = {**(blank if before is None else before), **row}
-            whole |= model.derived(whole)
+            whole |= model.derived(whole, parents(whole))
             if before is None:
                 fresh.append(whole)
             elif whole != before and any(whole[name] != before[name] for name in whole if name not in along):
@@ -254,6 +268,44 @@ def _known(
     return {tuple(row[name] for name in names): row for row in _rows(session, there)}
 
 
+def parents_of(
+    session: Session, entity: Entity, rows: Iterable[Mapping[str, Any]]
+) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    """What each of these rows carries of its parent; nothing of one that is not there, which the database refuses."""
+    if entity.parent is None or entity.above is None:
+        return lambda row: NOBODY
+    name = entity.parent.name
+    ids = {row[name] for row in rows}
+    [id, *_] = entity.above.selected_columns
+    above = {
+        row["id"]: row
+        for row in _rows(session, entity.above.where(among(session, [id], [(id,) for id in ids])))
+    }
+    return lambda row: above.get(row[name], NOBODY)
+
+
+NOBODY: Mapping[str, Any] = defaultdict(str)
+
+
+def _hand_down(session: Session, entity: Entity, ids: Sequence[int]) -> None:
+    """What the children of these rows carry of them follows. The log is not told: it has what each row says itself."""
+    for child in ENTITIES.values():
+        if child.parent is None or child.parent not in entity.below:
+            continue
+        children = sa.select(child.table).where(among(session, [child.parent], [(id,) for id in ids]))
+        for some in _chunks(_rows(session, children)):
+            parents = parents_of(session, child, some)
+            carried = [(row, child.model.derived(row, parents(row))) for row in some]
+            stale = [
+                {"id": row["id"], **new}
+                for row, new in carried
+                if any(row[name] != new[name] for name in new)
+            ]
+            _overwrite(session, child, stale)
+            if stale:
+                _hand_down(session, child, [row["id"] for row in stale])
+
+
 def _insert(session: Session, entity: Entity, rows: Sequence[dict[str, Any]]) -> list[int]:
     if not rows:
         return []
@@ -301,6 +353,15 @@ def _rows(session: Session, query: sa.Select[Any]) -> list[dict[str, Any]]:
 def _update(session: Session, entity: Entity, rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         return
+    _overwrite(session, entity, rows)
+    ids = [row["id"] for row in rows]
+    _log(session, entity, "update", _records(session, entity, ids))
+    _hand_down(session, entity, ids)
+
+
+def _overwrite(session: Session, entity: Entity, rows: Sequence[dict[str, Any]]) -> None:
+    if not rows:
+        return
     fixed = {"id", *entity.natural_key}
     statement = sa.update(entity.table).where(entity.table.c.id == sa.bindparam("_id"))
     statement = statement.values({name: sa.bindparam(name) for name in rows[0] if name not in fixed})
@@ -311,7 +372,6 @@ def _update(session: Session, entity: Entity, rows: Sequence[dict[str, Any]]) ->
             for row in rows
         ],
     )
-    _log(session, entity, "update", _records(session, entity, [row["id"] for row in rows]))
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import orjson
 import sqlalchemy as sa
 from sqlmodel import Session, SQLModel
 
-from app.changes import CHUNK, ENTITIES, Entity
+from app.changes import CHUNK, ENTITIES, Entity, parents_of
 from app.models import CHANGE, DOCUMENT, EVALUATION, FEED, MEASURE, SECTION
 
 MOST_TOLD = 20  # of one kind: who sees that many knows enough
@@ -119,6 +119,7 @@ def _differing(session: Session, entity: Entity, ids: Sequence[int]) -> Iterator
     entries = {entry.key: entry for entry in session.execute(sa.select(CHANGE).where(CHANGE.c.seq.in_(last)))}
     tables = session.execute(sa.select(entity.table).where(entity.table.c.id.in_(ids))).mappings()
     rows = {row["id"]: dict(row) for row in tables}
+    parent_of = parents_of(session, entity, rows.values())
     if len(records) != len(ids):
         lost = set(ids) - {record["id"] for record in records}
         yield from (f"{entity.name} {id} has no plan or no other parent" for id in sorted(lost))
@@ -136,9 +137,10 @@ def _differing(session: Session, entity: Entity, ids: Sequence[int]) -> Iterator
         elif differing := _unequal(entry, data):
             yield f"{name} is not what change {entry.seq} says: {', '.join(differing)}"
         row = rows[data["id"]]
-        stale = [column for column, value in entity.model.derived(row).items() if row[column] != value]
+        derived = entity.model.derived(row, parent_of(row))
+        stale = [column for column, value in derived.items() if row[column] != value]
         if stale:
-            yield f"{name}: {', '.join(stale)} does not follow from its other columns"
+            yield f"{name}: {', '.join(stale)} does not follow from its other columns or its parent"
 
 
 def _unequal(entry: sa.Row[Any], record: dict[str, Any]) -> list[str]:

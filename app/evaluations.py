@@ -23,12 +23,12 @@ from app.models import (
     EVALUATION_KEY,
     MEASURE,
     PLAN,
-    SECTION,
     Code,
     Evaluation,
     EvaluationFields,
     Extra,
     Label,
+    code_order,
 )
 from app.plans import admit_ratings, no_parent, taken
 from app.shapes import Ending, Heading, InPlan, Partial, PlanSlug, RowId, Words, page_of, patched
@@ -42,14 +42,14 @@ def _labelled(row: dict[str, Any]) -> dict[str, Any]:
 
 
 EVALUATIONS = Listing(
-    source=EVALUATION.join(MEASURE).join(SECTION).join(PLAN, MEASURE.c.plan_id == PLAN.c.id),
+    source=EVALUATION.join(MEASURE).join(PLAN),
     columns={
         "id": EVALUATION.c.id,
         "key": EVALUATION_KEY,
         "plan": PLAN.c.slug,
-        "municipality_code": PLAN.c.municipality_code,
-        "section": SECTION.c.code,
-        "measure_id": MEASURE.c.id,
+        "municipality_code": EVALUATION.c.municipality_code,
+        "section": EVALUATION.c.section,
+        "measure_id": EVALUATION.c.measure_id,
         "measure_code": MEASURE.c.code,
         "measure_title": MEASURE.c.title,
         "fiscal_year": EVALUATION.c.fiscal_year,
@@ -65,12 +65,13 @@ EVALUATIONS = Listing(
     sorts={
         "id": EVALUATION.c.id,
         "plan": PLAN.c.slug,
-        "code": MEASURE.c.code_order,
+        "code": EVALUATION.c.code_order,
         "fiscal_year": EVALUATION.c.fiscal_year,
         "ordinal": EVALUATION.c.ordinal,
         "updated_at": EVALUATION.c.updated_at,
     },
     order="plan,code,fiscal_year,ordinal",
+    place=EVALUATION.c.place,
     finish=_labelled,
 )
 
@@ -220,6 +221,8 @@ RatingAsked = Annotated[
 class InMeasure(InPlan):
     """The filters on a measure and its rows in a year, for `/evaluations`, its summary and `/measures`."""
 
+    OF = EVALUATION
+
     section: SectionAsked | None = None
     measure: MeasureAsked | None = None
     fiscal_year: FiscalYearParameter | None = None
@@ -228,36 +231,40 @@ class InMeasure(InPlan):
     q: Words | None = None
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
-        return [*super().conditions(), *self.on_measure(), *self.on_row(), *self.on_words()]
+        return [*super().conditions(), *self.on_row(), *self.on_words()]
 
-    def on_measure(self) -> list[sa.ColumnElement[bool]]:
-        wanted = ((SECTION.c.code, self.section), (MEASURE.c.code, self.measure))
-        return [column == value for column, value in wanted if value is not None]
+    def where(self, of: sa.FromClause) -> list[sa.ColumnElement[bool]]:
+        found = super().where(of)
+        if self.section is not None:
+            found.append(of.c.section == self.section)
+        if self.measure is not None:
+            found.append(of.c.code_order == code_order(self.measure))
+        return found
 
     def on_row(self) -> list[sa.ColumnElement[bool]]:
         wanted = ((EVALUATION.c.fiscal_year, self.fiscal_year), (EVALUATION.c.department, self.department))
         found: list[sa.ColumnElement[bool]] = [
             column == value for column, value in wanted if value is not None
         ]
-        if self.rating is not None:
-            codes = [code.strip() for code in self.rating.split(",")]
-            rated = EVALUATION.c.rating.in_([code for code in codes if code != "none"])
-            found.append(sa.or_(rated, EVALUATION.c.rating.is_(None)) if "none" in codes else rated)
-        return found
+        return [*found, sa.or_(*self.ratings())] if self.rating is not None else found
+
+    def ratings(self) -> list[sa.ColumnElement[bool]]:
+        """The ratings that were asked for, each by itself: an index has the rows of each in order."""
+        codes = dict.fromkeys(code.strip() for code in (self.rating or "").split(",") if self.rating)
+        return [
+            EVALUATION.c.rating.is_(None) if code == "none" else EVALUATION.c.rating == code for code in codes
+        ]
 
     def on_words(self) -> list[sa.ColumnElement[bool]]:
-        return [
-            MEASURE.c.folded.contains(term, autoescape=True)
-            | EVALUATION.c.folded.contains(term, autoescape=True)
-            for term in terms(self.q or "")
-        ]
+        return [EVALUATION.c.folded.contains(term, autoescape=True) for term in terms(self.q or "")]
 
 
 class EvaluationFilters(InMeasure):
     measure_id: Annotated[Number, Field(description="The measure's `id` (施策)")] | None = None
 
-    def on_measure(self) -> list[sa.ColumnElement[bool]]:
-        return [*super().on_measure(), *([MEASURE.c.id == self.measure_id] if self.measure_id else [])]
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        ours = [EVALUATION.c.measure_id == self.measure_id] if self.measure_id else []
+        return [*super().conditions(), *ours]
 
 
 class EvaluationAsked(EvaluationFilters):
@@ -277,7 +284,7 @@ def list_evaluations(
 
     `q` looks in the measure's title and in implementation, rationale, next plan and department.
     """
-    return page(request, session, EVALUATIONS, query.conditions(), query, revision)
+    return page(request, session, EVALUATIONS, query.conditions(), query, revision, apart=query.ratings())
 
 
 @router.post("", status_code=201, response_model=EvaluationShape)

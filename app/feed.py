@@ -486,7 +486,7 @@ HISTORY = Listing(
     },
     sorts={"seq": CHANGE.c.seq},
     order="-seq",
-    unique="seq",
+    place=CHANGE.c.seq,
     finish=_written,
 )
 

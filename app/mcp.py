@@ -174,8 +174,7 @@ def _first(
     session: Session, listing: Listing, conditions: list[sa.ColumnElement[bool]], limit: int
 ) -> dict[str, Any]:
     """How many rows there are, and the first of them in the list's own order."""
-    order = [listing.sorts[name] for name in (*listing.order.split(","), listing.unique)]
-    rows = session.execute(listing.select(*conditions).order_by(*order).limit(limit)).mappings()
+    rows = session.execute(listing.select(*conditions).order_by(listing.place).limit(limit)).mappings()
     return {
         "count": listing.count(session, conditions),
         "results": [listing.finish(dict(row)) for row in rows],

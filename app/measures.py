@@ -21,13 +21,13 @@ from app.shapes import Ending, Heading, Partial, PlanSlug, RowId, page_of, patch
 router = APIRouter(prefix="/measures", tags=["measures"])
 
 MEASURES = Listing(
-    source=MEASURE.join(SECTION).join(PLAN, MEASURE.c.plan_id == PLAN.c.id),
+    source=MEASURE.join(PLAN),
     columns={
         "id": MEASURE.c.id,
         "key": MEASURE_KEY,
         "plan": PLAN.c.slug,
-        "municipality_code": PLAN.c.municipality_code,
-        "section": SECTION.c.code,
+        "municipality_code": MEASURE.c.municipality_code,
+        "section": MEASURE.c.section,
         "code": MEASURE.c.code,
         **{name: MEASURE.c[name] for name in MeasureFields.model_fields},
         "version": MEASURE.c.version,
@@ -42,6 +42,7 @@ MEASURES = Listing(
         "updated_at": MEASURE.c.updated_at,
     },
     order="plan,code",
+    place=MEASURE.c.place,
 )
 
 MeasureToChange = Annotated[
@@ -89,12 +90,14 @@ MeasurePage = page_of("Measure", MeasureShape, ExpandedMeasure)
 
 
 class MeasureAsked(InMeasure):
+    OF = MEASURE
+
     sort: Annotated[str, MEASURES.sorting] = MEASURES.order
     fields: Annotated[str, MEASURES.choosing] | None = None
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         """A measure is found by a row of its own that fits in all respects, or by its title alone."""
-        of_plan = [*super(InMeasure, self).conditions(), *self.on_measure()]
+        of_plan = self.where(MEASURE)
         if not (self.on_row() or self.on_words()):
             return of_plan
         fits = sa.exists().where(EVALUATION.c.measure_id == MEASURE.c.id, *self.on_row(), *self.on_words())

@@ -331,7 +331,7 @@ class Mirror:
             self._make_room(session, rows)
         kind = ENTITIES[entity]
         parents = _parents(session, entity, rows)
-        columns = [name for name in kind.model.model_fields if name not in ("id", "folded", "code_order")]
+        columns = [name for name in kind.model.model_fields if name not in {"id", *kind.model.DERIVED}]
         made = []
         for data in rows:
             row = {name: data[name] for name in columns if name in data}

@@ -6,9 +6,10 @@ keeps for itself. Tables are written through `changes.save` and `changes.remove`
 numbered and logged.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import sqlalchemy as sa
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
@@ -233,9 +234,12 @@ class EvaluationFields(SQLModel):
 class Row(SQLModel):
     """What every row of the five nouns carries. Ids are never used again; a version counts the changes of one key."""
 
+    # What is made of the other columns, to search, to sort and to find; no reader is told.
+    DERIVED: ClassVar[frozenset[str]] = frozenset({"folded"})
+
     @staticmethod
-    def derived(row: dict[str, Any]) -> dict[str, Any]:
-        """What follows from the other columns."""
+    def derived(row: Mapping[str, Any], parent: Mapping[str, Any]) -> dict[str, Any]:
+        """What follows from the other columns and from the parent."""
         return {}
 
     id: int | None = Field(default=None, primary_key=True, sa_type=Id)
@@ -254,7 +258,7 @@ class Plan(PlanFields, Row, table=True):
     folded: str = Field(sa_type=Text)
 
     @staticmethod
-    def derived(row: dict[str, Any]) -> dict[str, Any]:
+    def derived(row: Mapping[str, Any], parent: Mapping[str, Any]) -> dict[str, Any]:
         return {"folded": folded(row["title"], row["municipality"])}
 
 
@@ -274,46 +278,89 @@ class Document(Row, table=True):
     content: bytes = Field(sa_type=sa.LargeBinary)
 
 
-class Section(SectionFields, Row, table=True):
+EMPTY = {"server_default": ""}  # in rows that were there before the column
+
+
+class Placed(Row):
+    """What a row below a plan carries to be found without its parents: an index ends in the place, so that whatever
+    is found comes in the order in which plans are read."""
+
+    DERIVED = frozenset({"folded", "municipality_code", "section", "code_order", "place"})
+
+    municipality_code: str = Field(sa_type=Text, sa_column_kwargs=EMPTY)
+    place: str = Field(sa_type=Text, sa_column_kwargs=EMPTY)
+
+
+def _found_by(*names: str) -> tuple[sa.Index, ...]:
+    """The filters and orders of a list."""
+    return (sa.Index(None, "place", unique=True), *(sa.Index(None, name, "place") for name in names))
+
+
+class Section(SectionFields, Placed, table=True):
     """節"""
 
-    __table_args__ = (sa.UniqueConstraint("plan_id", "code"), {"sqlite_autoincrement": True})
+    __table_args__ = (
+        sa.UniqueConstraint("plan_id", "code"),
+        *_found_by("municipality_code", "code_order", "updated_at"),
+        {"sqlite_autoincrement": True},
+    )
 
     plan_id: int = Field(foreign_key="plan.id", sa_type=Id)
     code: str = Field(sa_type=Text)
     code_order: str = Field(sa_type=Text)
 
     @staticmethod
-    def derived(row: dict[str, Any]) -> dict[str, Any]:
-        return {"code_order": code_order(row["code"])}
+    def derived(row: Mapping[str, Any], parent: Mapping[str, Any]) -> dict[str, Any]:
+        order = code_order(row["code"])
+        return {
+            "municipality_code": parent["municipality_code"],
+            "code_order": order,
+            "place": place(parent["slug"], order),
+        }
 
 
-class Measure(MeasureFields, Row, table=True):
+class Measure(MeasureFields, Placed, table=True):
     """施策"""
 
-    __table_args__ = (sa.UniqueConstraint("plan_id", "code"), {"sqlite_autoincrement": True})
+    __table_args__ = (
+        sa.UniqueConstraint("plan_id", "code"),
+        *_found_by("municipality_code", "section", "code_order", "title", "updated_at"),
+        {"sqlite_autoincrement": True},
+    )
 
     plan_id: int = Field(foreign_key="plan.id", sa_type=Id)
     section_id: int = Field(foreign_key="section.id", index=True, sa_type=Id)
+    section: str = Field(sa_type=Text, sa_column_kwargs=EMPTY)
     code: str = Field(sa_type=Text)
     code_order: str = Field(sa_type=Text)
     folded: str = Field(sa_type=Text)
 
     @staticmethod
-    def derived(row: dict[str, Any]) -> dict[str, Any]:
-        return {"code_order": code_order(row["code"]), "folded": folded(row["title"])}
+    def derived(row: Mapping[str, Any], parent: Mapping[str, Any]) -> dict[str, Any]:
+        order = code_order(row["code"])
+        return {
+            "municipality_code": parent["municipality_code"],
+            "section": parent["code"],
+            "code_order": order,
+            "place": place(parent["slug"], order),
+            "folded": folded(row["title"]),
+        }
 
 
-class Evaluation(EvaluationFields, Row, table=True):
+class Evaluation(EvaluationFields, Placed, table=True):
     """年度評価: one printed row about one measure in one fiscal year."""
 
     __table_args__ = (
         sa.UniqueConstraint("measure_id", "fiscal_year", "ordinal"),
-        sa.Index(None, "fiscal_year", "rating"),
+        *_found_by("municipality_code", "section", "code_order", "fiscal_year", "rating", "department"),
+        *_found_by("ordinal", "updated_at")[1:],
+        sa.Index(None, "fiscal_year", "rating", "place"),
         {"sqlite_autoincrement": True},
     )
 
     measure_id: int = Field(foreign_key="measure.id", sa_type=Id)
+    section: str = Field(sa_type=Text, sa_column_kwargs=EMPTY)
+    code_order: str = Field(sa_type=Text, sa_column_kwargs=EMPTY)
     fiscal_year: int = Field(sa_type=sa.Integer)
     ordinal: int = Field(sa_type=sa.BigInteger)
     document_id: int | None = Field(default=None, foreign_key="document.id", index=True, sa_type=Id)
@@ -321,9 +368,16 @@ class Evaluation(EvaluationFields, Row, table=True):
     folded: str = Field(sa_type=Text)
 
     @staticmethod
-    def derived(row: dict[str, Any]) -> dict[str, Any]:
+    def derived(row: Mapping[str, Any], parent: Mapping[str, Any]) -> dict[str, Any]:
         texts = (row[name] for name in ("implementation", "rationale", "next_plan", "department"))
-        return {"folded": folded(*texts), "rating_printed": row["rating_printed"] or row["rating"]}
+        return {
+            "municipality_code": parent["municipality_code"],
+            "section": parent["section"],
+            "code_order": parent["code_order"],
+            "place": place(parent["place"], str(row["fiscal_year"]), natural(str(row["ordinal"]))),
+            "folded": "\n".join(filter(None, (parent["folded"], folded(*texts)))),
+            "rating_printed": row["rating_printed"] or row["rating"],
+        }
 
 
 class Change(SQLModel, table=True):
@@ -404,6 +458,22 @@ def folded(*texts: str | None) -> str:
 def code_order(code: str) -> str:
     """What codes sort by: their numbers, and for 1 and 01 how they are written."""
     return f"{natural(code)} {code}"
+
+
+TAB = "\t"  # sorts before whatever a slug or a code may hold
+
+
+def place(*parts: str) -> str:
+    """Where a row stands among those of all plans. It never changes, as nothing does that it is made of."""
+    return TAB.join(parts)
+
+
+def below(table: sa.FromClause, slug: str) -> sa.ColumnElement[bool]:
+    """Whether a row stands in this plan, said so that an index that ends in the place can tell."""
+    if table is PLAN:
+        return PLAN.c.slug == slug
+    after, before = f"{slug}{TAB}", f"{slug}{chr(ord(TAB) + 1)}"
+    return sa.and_(table.c.place > after, table.c.place < before)
 
 
 def now() -> datetime:

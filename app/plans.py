@@ -35,6 +35,7 @@ PLANS = Listing(
     },
     sorts={name: PLAN.c[name] for name in ("id", "slug", "title", "municipality_code", "updated_at")},
     order="slug",
+    place=PLAN.c.slug,
 )
 
 

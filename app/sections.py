@@ -23,7 +23,7 @@ SECTIONS = Listing(
         "id": SECTION.c.id,
         "key": SECTION_KEY,
         "plan": PLAN.c.slug,
-        "municipality_code": PLAN.c.municipality_code,
+        "municipality_code": SECTION.c.municipality_code,
         "code": SECTION.c.code,
         **{name: SECTION.c[name] for name in SectionFields.model_fields},
         "version": SECTION.c.version,
@@ -37,6 +37,7 @@ SECTIONS = Listing(
         "updated_at": SECTION.c.updated_at,
     },
     order="plan,code",
+    place=SECTION.c.place,
 )
 
 SectionToChange = Annotated[
@@ -70,6 +71,8 @@ SectionPage = page_of("Section", SectionShape)
 
 
 class SectionAsked(InPlan):
+    OF = SECTION
+
     sort: Annotated[str, SECTIONS.sorting] = SECTIONS.order
     fields: Annotated[str, SECTIONS.choosing] | None = None
 

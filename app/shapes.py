@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import sqlalchemy as sa
 from fastapi import Path
@@ -14,7 +14,7 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from app.kit.numbers import LARGEST, digits
 from app.kit.text import ONE_LINE, Form
-from app.models import PLAN
+from app.models import PLAN, below
 from app.municipalities import MunicipalityCode
 
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -154,7 +154,9 @@ def _merged(current: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, A
 
 
 class InMunicipality(BaseModel):
-    """Filters are parameters that say what they mean in SQL."""
+    """Filters are parameters that say what they mean in SQL, of the table whose rows are listed."""
+
+    OF: ClassVar[sa.FromClause] = PLAN
 
     municipality: (
         Annotated[
@@ -164,11 +166,15 @@ class InMunicipality(BaseModel):
     ) = None
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
-        return [PLAN.c.municipality_code == self.municipality] if self.municipality else []
+        return self.where(self.OF)
+
+    def where(self, of: sa.FromClause) -> list[sa.ColumnElement[bool]]:
+        """Of which municipality, and of which plan, rows of this table have to be."""
+        return [of.c.municipality_code == self.municipality] if self.municipality else []
 
 
 class InPlan(InMunicipality):
     plan: PlanSlug | None = None
 
-    def conditions(self) -> list[sa.ColumnElement[bool]]:
-        return [*super().conditions(), *([PLAN.c.slug == self.plan] if self.plan else [])]
+    def where(self, of: sa.FromClause) -> list[sa.ColumnElement[bool]]:
+        return [*super().where(of), *([below(of, self.plan)] if self.plan else [])]

@@ -201,7 +201,10 @@ def _counts(session: Session, query: SummaryQuery, names: Sequence[str]) -> Sequ
         *(SECTION.c.id for name in names if name == "section"),
         *(column.element for column in shown),
     ]
-    rows = EVALUATIONS.select(*query.conditions()).with_only_columns(*shown, PLAN.c.id.label("plan_id"))
+    rows = sa.select(*shown, PLAN.c.id.label("plan_id")).select_from(EVALUATIONS.source)
+    rows = rows.where(*query.conditions())
+    if "section" in names:
+        rows = rows.join(SECTION, MEASURE.c.section_id == SECTION.c.id)
     if query.unit == "evaluation":
         counted = rows.add_columns(
             EVALUATION.c.rating.label("code"), sa.false().label("mixed"), sa.func.count().label("n")
@@ -240,7 +243,7 @@ def _nulls_last(key: tuple[tuple[Any, Any], ...]) -> list[tuple[bool, Any, str]]
 
 def _scales(session: Session, query: SummaryQuery, plans: set[int]) -> dict[int, Scale]:
     """The scale of each plan counted; where nothing was, of each plan that was asked for."""
-    asked = [PLAN.c.id.in_(plans)] if plans else InPlan.conditions(query)
+    asked = [PLAN.c.id.in_(plans)] if plans else InPlan.where(query, PLAN)
     return dict(session.execute(sa.select(PLAN.c.id, PLAN.c.ratings).where(*asked)).all())
 
 

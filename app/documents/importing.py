@@ -13,7 +13,7 @@ from sqlmodel import Session
 
 from app import plans
 from app.access import Writer
-from app.changes import Saved, hold, save
+from app.changes import ENTITIES, Saved, hold, parents_of, save
 from app.documents import apart
 from app.documents.apart import Understood
 from app.documents.previewing import recode, shows
@@ -687,11 +687,12 @@ class _Import:
             sa.select(EVALUATION).where(among(self.session, columns, keys))
         ).mappings()
         known = {tuple(row[name] for name in names): row for row in there}
+        if any(key not in known for key in keys):
+            return True
+        parent_of = parents_of(self.session, ENTITIES["evaluation"], evaluations)
         for row, key in zip(evaluations, keys, strict=True):
-            before = known.get(key)
-            if before is None:
-                return True
-            told = Evaluation.derived({**before, **row}) | row
+            before = known[key]
+            told = Evaluation.derived({**before, **row}, parent_of(row)) | row
             if any(told[name] != before[name] for name in told if name not in ("document_id", "source_line")):
                 return True
         return False

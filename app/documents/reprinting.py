@@ -26,10 +26,10 @@ def document_rows(session: Session, plan: int, year: int) -> list[list[str]]:
     it says what it means in four more columns.
     """
     title = session.scalars(sa.select(PLAN.c.title).where(PLAN.c.id == plan)).one()
-    statement = EVALUATIONS.select(PLAN.c.id == plan, EVALUATION.c.fiscal_year == year).add_columns(
-        MEASURE.c.path.label("path"), SECTION.c.label.label("label")
+    statement = EVALUATIONS.select(PLAN.c.id == plan, EVALUATION.c.fiscal_year == year).join(
+        SECTION, MEASURE.c.section_id == SECTION.c.id
     )
-    ordered = statement.order_by(MEASURE.c.code_order, MEASURE.c.id, EVALUATION.c.ordinal)
+    ordered = statement.add_columns(MEASURE.c.path, SECTION.c.label).order_by(EVALUATION.c.place)
     rows = [dict(row) for row in session.execute(ordered).mappings()]
     if not rows:
         raise NotFound(

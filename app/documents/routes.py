@@ -58,6 +58,7 @@ DOCUMENTS = Listing(
         "updated_at": DOCUMENT.c.updated_at,
     },
     order="id",
+    place=DOCUMENT.c.id,
 )
 
 

@@ -76,6 +76,7 @@ class Database:
         self._streams = anyio.CapacityLimiter(max(1, pool_size // 2))
         self.watch = Watch(self.engine.url)
         self._standing = Standing(self.engine.url, stand) if stand is not None else None
+        self.counted: dict[Any, int] = {}  # how long lists are, which sessions tell each other
 
     def _engine(self, url: str) -> sa.Engine:
         engine = sa.create_engine(
@@ -126,7 +127,7 @@ class Database:
         """
         async with self._waiting(self._writers if writes else None), self._waiting(self._connections):
             session = None if writes else await self._on_standby(seen)
-            session = session or Turn(self._writes if writes else self._reads, autoflush=False)
+            session = session or self._turn(self._writes if writes else self._reads)
             try:
                 if not writes:
                     await self.quick(session.connection)
@@ -137,6 +138,9 @@ class Database:
                 with anyio.CancelScope(shield=True):
                     await self.quick(session.close)
 
+    def _turn(self, engine: sa.Engine) -> Turn:
+        return Turn(engine, autoflush=False, info={"counted": self.counted})
+
     async def quick(self, step: Callable[[], T]) -> T:
         """What is done with a file in less time than it takes to hand it to a thread; a server is waited for in one."""
         return step() if self.sqlite else await run_sync(step)
@@ -145,7 +149,7 @@ class Database:
         """A session on the standby, if there is one, it is not away, and it has what was seen."""
         if self._standby is None or time.monotonic() < self._standby_away_until:
             return None
-        session = Turn(self._standby, autoflush=False)
+        session = self._turn(self._standby)
         good = False
         try:
             await run_sync(session.connection)

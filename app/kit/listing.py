@@ -87,14 +87,15 @@ class PageQuery(BaseModel):
 class Listing:
     """A noun's rows as the API shows them: the columns in order, where they come from, how they may be sorted.
 
-    Sort keys are never null, and the unique one makes every order total.
+    Sort keys are never null. What is alike in all of them comes in the usual order, of which a row's `place` is one
+    value: an index of a filter or a sort key that ends in it gives rows in order.
     """
 
     source: sa.FromClause
     columns: Mapping[str, sa.ColumnElement[Any]]
     sorts: Mapping[str, sa.ColumnElement[Any]]
     order: str
-    unique: str = "id"
+    place: sa.ColumnElement[Any]
     finish: Callable[[dict[str, Any]], dict[str, Any]] = lambda row: row  # what SQL does not say
 
     @property
@@ -163,11 +164,12 @@ def page(
     query: PageQuery,
     revision: Any,
     expand: Callable[[list[dict[str, Any]]], None] | None = None,
+    apart: Sequence[sa.ColumnElement[bool]] = (),
 ) -> Response:
     """One page of the list: how many match in all, the rows, and the cursor of the rest."""
     place = place_of(request, listing, query)
     unless_known(request, revision.etag)
-    found = rows_from(session, listing, conditions, query.limit, place)
+    found = rows_from(session, listing, conditions, query.limit, place, apart)
     results = found.rows
     if expand:
         expand(results)
@@ -200,20 +202,42 @@ def rows_from(
     conditions: Sequence[sa.ColumnElement[bool]],
     limit: int,
     place: "Place",
+    apart: Sequence[sa.ColumnElement[bool]] = (),
 ) -> Found:
-    count = listing.count(session, conditions)
+    """Of conditions that exclude each other, each found in order by its index, the first rows of each are enough."""
     keys = [column.label(f"_{depth}") for depth, (column, _) in enumerate(place.order)]
-    statement = listing.select(*conditions).add_columns(*keys)
-    statement = statement.order_by(*(column.desc() if down else column.asc() for column, down in place.order))
-    if place.start is not None:
-        statement = statement.where(place.start)
-    rows = [dict(row) for row in session.execute(statement.limit(limit + 1)).mappings()]
+    order = [column.desc() if down else column.asc() for column, down in place.order]
+    here = [*conditions, *([] if place.start is None else [place.start])]
+    if len(apart) > 1:
+        some = sa.select(listing.id).select_from(_part_with(_tables_of([*here, *order]), listing.source))
+        firsts = [some.where(*here, one).order_by(*order).limit(limit + 1).subquery() for one in apart]
+        here = [listing.id.in_(sa.union_all(*(sa.select(first) for first in firsts)))]
+    statement = listing.select(*here).add_columns(*keys).order_by(*order).limit(limit + 1)
+    rows = [dict(row) for row in session.execute(statement).mappings()]
     more = len(rows) > limit
+    count = len(rows)
+    if more or place.start is not None:
+        count = _counted(session, place.bound, lambda: listing.count(session, conditions))
     del rows[limit:]
     positions = [[row.pop(key.name) for key in keys] for row in rows]
     return Found(
         count, [listing.finish(row) for row in rows], seal(positions[-1], place.bound) if more else None
     )
+
+
+MOST_COUNTS = 10_000
+
+
+def _counted(session: Session, bound: bytes, count: Callable[[], int]) -> int:
+    """All pages of a list say how many rows it has: they are counted once in each state of the data."""
+    known: dict[Any, int] = session.info.get("counted", {})
+    key = bound, *(session.info.get(name) for name in ("epoch", "revision", "horizon", "mark"))
+    found = known.get(key)
+    if found is None:
+        if len(known) >= MOST_COUNTS:
+            known.clear()
+        found = known[key] = count()
+    return found
 
 
 def _next_address(request: Request, cursor: str) -> str:
@@ -243,16 +267,21 @@ def place_of(request: Request, listing: Listing, query: PageQuery) -> Place:
 
 
 def order_of(listing: Listing, sort: str) -> Order:
-    order: dict[str, tuple[sa.ColumnElement[Any], bool]] = {}
+    ways: dict[str, bool] = {}
     for name in sort.split(","):
-        order.setdefault(
-            name.removeprefix("-"), (listing.sorts[name.removeprefix("-")], name.startswith("-"))
-        )
+        ways.setdefault(name.removeprefix("-"), name.startswith("-"))
+    *_, last = ways.values()
+    usual = [name.removeprefix("-") for name in listing.order.split(",")]
+    if [*ways] == usual[: len(ways)] and len({*ways.values()}) == 1:
+        return [(listing.place, last)]
+    order: Order = []
+    for name, down in ways.items():
+        column = listing.sorts[name]
+        order.append((column, down))
+        if getattr(column, "primary_key", False):
+            return order
     # Ties follow the last direction, so that the tail of the order stays one range of an index.
-    order.setdefault(
-        listing.unique, (listing.sorts[listing.unique], [down for _, down in order.values()][-1])
-    )
-    return list(order.values())
+    return [*order, (listing.place, last)]
 
 
 def _after(order: Order, position: Sequence[Any]) -> sa.ColumnElement[bool]:
