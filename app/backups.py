@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from alembic.util import CommandError
 from sqlmodel import SQLModel
 
-from app.kit import migrations
+from app.changes import ENTITIES
+from app.kit import migrations, search
 from app.kit.database import Database
 from app.kit.watch import CHANNEL
 from app.models import FEED
@@ -22,7 +23,11 @@ from app.models import FEED
 PATIENCE = 20  # seconds that a restore waits for those who are at work: everybody else waits, too
 
 
-TABLES = (*SQLModel.metadata.tables, "alembic_version")  # whatever else is in the database is not ours
+TABLES = (
+    *SQLModel.metadata.tables,
+    *(search.index_of(entity.name) for entity in ENTITIES.values() if entity.searched),
+    "alembic_version",
+)  # whatever else is in the database is not ours
 
 
 class Unusable(Exception):

@@ -23,6 +23,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session as AnySession
 from sqlmodel import Session, SQLModel
 
+from app.kit import search
 from app.kit.bulk import among, fresh_ids, insert
 from app.kit.database import Database, Reading, Turn, busy
 from app.kit.errors import Forbidden
@@ -74,6 +75,9 @@ class Entity:
     # The column that points at the parent, and what a row carries of that one (see `Placed`), by its id.
     parent: sa.Column[Any] | None = None
     above: sa.Select[Any] | None = None
+
+    # Whether the words of its rows are looked up in an index.
+    searched: bool = False
 
     @property
     def name(self) -> str:
@@ -134,6 +138,7 @@ ENTITIES = {
             ),
             below=(EVALUATION.c.measure_id,),
             parent=MEASURE.c.section_id,
+            searched=True,
             above=sa.select(SECTION.c.id, SECTION.c.code, SECTION.c.municipality_code, PLAN.c.slug).join(
                 PLAN
             ),
@@ -152,6 +157,7 @@ ENTITIES = {
                 measure_code=MEASURE.c.code,
                 document=DOCUMENT.c.sha256,
             ),
+            searched=True,
             parent=EVALUATION.c.measure_id,
             above=sa.select(MEASURE.c.id, *(MEASURE.c[name] for name in sorted(Measure.DERIVED))),
         ),
@@ -199,7 +205,7 @@ def save(
                 changed.append(whole if "version" in row else _next(whole))
             found.append(before["id"] if before else None)
         given = iter(_insert(session, entity, fresh))
-        _update(session, entity, changed)
+        _update(session, entity, changed, known.values())
         ids += [next(given) if id is None else id for id in found]
         created += len(fresh)
         updated += len(changed)
@@ -218,6 +224,9 @@ def remove(session: Session, model: type[Row], ids: Sequence[int]) -> None:
                 session.scalars(sa.select(child.table.c.id).where(column.in_(chunk))).all(),
             )
         _log(session, entity, "delete", _records(session, entity, chunk))
+        if entity.searched:
+            texts = sa.select(entity.table.c.id, entity.table.c.folded).where(entity.table.c.id.in_(chunk))
+            search.enter(session, entity.table, ((id, text, None) for id, text in session.execute(texts)))
         session.execute(sa.delete(entity.table).where(entity.table.c.id.in_(chunk)))
 
 
@@ -301,7 +310,7 @@ def _hand_down(session: Session, entity: Entity, ids: Sequence[int]) -> None:
                 for row, new in carried
                 if any(row[name] != new[name] for name in new)
             ]
-            _overwrite(session, child, stale)
+            _overwrite(session, child, stale, some)
             if stale:
                 _hand_down(session, child, [row["id"] for row in stale])
 
@@ -316,6 +325,8 @@ def _insert(session: Session, entity: Entity, rows: Sequence[dict[str, Any]]) ->
         for id, row in zip(ids, rows, strict=True)
     ]
     insert(session, entity.table, made)
+    if entity.searched:
+        search.enter(session, entity.table, ((row["id"], None, row["folded"]) for row in made))
     records = _records(session, entity, ids)
     if "version" not in rows[0] and _outlive(session, entity, records):
         records = _records(session, entity, ids)
@@ -350,18 +361,25 @@ def _rows(session: Session, query: sa.Select[Any]) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in found]
 
 
-def _update(session: Session, entity: Entity, rows: Sequence[dict[str, Any]]) -> None:
+def _update(
+    session: Session, entity: Entity, rows: Sequence[dict[str, Any]], before: Iterable[Mapping[str, Any]]
+) -> None:
     if not rows:
         return
-    _overwrite(session, entity, rows)
+    _overwrite(session, entity, rows, before)
     ids = [row["id"] for row in rows]
     _log(session, entity, "update", _records(session, entity, ids))
     _hand_down(session, entity, ids)
 
 
-def _overwrite(session: Session, entity: Entity, rows: Sequence[dict[str, Any]]) -> None:
+def _overwrite(
+    session: Session, entity: Entity, rows: Sequence[dict[str, Any]], before: Iterable[Mapping[str, Any]]
+) -> None:
     if not rows:
         return
+    if entity.searched:
+        texts = {row["id"]: row["folded"] for row in before}
+        search.enter(session, entity.table, ((row["id"], texts[row["id"]], row["folded"]) for row in rows))
     fixed = {"id", *entity.natural_key}
     statement = sa.update(entity.table).where(entity.table.c.id == sa.bindparam("_id"))
     statement = statement.values({name: sa.bindparam(name) for name in rows[0] if name not in fixed})

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, SQLModel
 
 from app.changes import CHUNK, ENTITIES, Entity, parents_of
+from app.kit import search
 from app.models import CHANGE, DOCUMENT, EVALUATION, FEED, MEASURE, SECTION
 
 MOST_TOLD = 20  # of one kind: who sees that many knows enough
@@ -32,7 +33,7 @@ class Examined:
 
 def examine(session: Session) -> Iterator[Examined]:
     """Every examination, one after the other, of one snapshot: it may run while others write."""
-    for look in (_file, _numbers, _entries, _rows, _removals, _parents, _documents):
+    for look in (_file, _numbers, _entries, _rows, _words, _removals, _parents, _documents):
         try:
             yield look(session)
         except (sa.exc.StatementError, ValueError, TypeError) as error:  # a value that its column cannot have
@@ -108,6 +109,20 @@ def _rows(session: Session) -> Examined:
             found.seen += len(some)
             for finding in _differing(session, entity, some):
                 found.add(finding)
+    return found
+
+
+def _words(session: Session) -> Examined:
+    found = Examined("words of rows are known to the index of searches")
+    for entity in ENTITIES.values():
+        if not entity.searched:
+            continue
+        id, text = entity.table.c.id, entity.table.c.folded
+        for some in _chunks(session, id):
+            found.seen += len(some)
+            texts = {row.id: row.folded for row in session.execute(sa.select(id, text).where(id.in_(some)))}
+            for missed in sorted(search.missed(session, entity.table, texts)):
+                found.add(f"{entity.name} {missed} would be missed by a search")
     return found
 
 

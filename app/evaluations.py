@@ -15,8 +15,9 @@ from app.fiscal_years import FiscalYear, FiscalYearParameter
 from app.kit.database import Reading, Writing, brief
 from app.kit.errors import Conflict
 from app.kit.http import answer, written
-from app.kit.listing import Listing, Number, PageQuery, page
+from app.kit.listing import Listing, Number, PageQuery, Wanted, page
 from app.kit.numbers import LARGEST, whole
+from app.kit.search import holding, reading
 from app.kit.text import ONE_LINE, Form, PlainObject, refusal, terms
 from app.models import (
     EVALUATION,
@@ -230,8 +231,12 @@ class InMeasure(InPlan):
     department: DepartmentAsked | None = None
     q: Words | None = None
 
-    def conditions(self) -> list[sa.ColumnElement[bool]]:
-        return [*super().conditions(), *self.on_row(), *self.on_words()]
+    def wanted(self) -> Wanted:
+        early = self.conditions(early=True) if self.q and not self.few else None
+        return Wanted(self.conditions(), apart=self.ratings(), early=early)
+
+    def conditions(self, *, early: bool = False) -> list[sa.ColumnElement[bool]]:
+        return [*super().conditions(), *self.on_row(), *self.on_words(EVALUATION, early=early)]
 
     def where(self, of: sa.FromClause) -> list[sa.ColumnElement[bool]]:
         found = super().where(of)
@@ -255,16 +260,22 @@ class InMeasure(InPlan):
             EVALUATION.c.rating.is_(None) if code == "none" else EVALUATION.c.rating == code for code in codes
         ]
 
-    def on_words(self) -> list[sa.ColumnElement[bool]]:
-        return [EVALUATION.c.folded.contains(term, autoescape=True) for term in terms(self.q or "")]
+    def on_words(self, of: sa.Table, *, early: bool = False) -> list[sa.ColumnElement[bool]]:
+        """That a row has all words."""
+        return (reading if early or self.few else holding)(of, terms(self.q or ""))
+
+    @property
+    def few(self) -> bool:
+        """Whether it is asked about few rows, of which each may be looked at."""
+        return bool(self.plan or self.municipality or self.measure)
 
 
 class EvaluationFilters(InMeasure):
     measure_id: Annotated[Number, Field(description="The measure's `id` (施策)")] | None = None
 
-    def conditions(self) -> list[sa.ColumnElement[bool]]:
+    def conditions(self, *, early: bool = False) -> list[sa.ColumnElement[bool]]:
         ours = [EVALUATION.c.measure_id == self.measure_id] if self.measure_id else []
-        return [*super().conditions(), *ours]
+        return [*super().conditions(early=early), *ours]
 
 
 class EvaluationAsked(EvaluationFilters):
@@ -284,7 +295,7 @@ def list_evaluations(
 
     `q` looks in the measure's title and in implementation, rationale, next plan and department.
     """
-    return page(request, session, EVALUATIONS, query.conditions(), query, revision, apart=query.ratings())
+    return page(request, session, EVALUATIONS, query.wanted(), query, revision)
 
 
 @router.post("", status_code=201, response_model=EvaluationShape)

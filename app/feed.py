@@ -25,7 +25,7 @@ from app.changes import ENTITIES, SOFTWARE, Revision, RevisionRead, mark_of, out
 from app.kit.database import Reading, Seen, busy, database_of, turn_of
 from app.kit.errors import Conflict, Finding, Gone, Invalid, Problem, Say, problem_body
 from app.kit.http import PUBLIC, Streamed, answer, dumps, unless_known, while_connected
-from app.kit.listing import Listing, PageQuery, no_such_row, page, seal, unseal
+from app.kit.listing import Listing, PageQuery, Wanted, no_such_row, page, seal, unseal
 from app.kit.numbers import LARGEST, digits
 from app.models import CHANGE
 from app.shapes import InPlan, ListMetadata, PlanName, Resultset, RowId
@@ -506,7 +506,7 @@ def _history(
         *of_row,
         ~outdated(revision.horizon),
     ]  # at a revision there is one answer, while a log is compacted, too
-    return page(request, session, HISTORY, left, query, revision)
+    return page(request, session, HISTORY, Wanted(left), query, revision)
 
 
 HISTORY_TEXT = (

@@ -12,8 +12,7 @@ from app.changes import RevisionRead, remove, save
 from app.evaluations import EVALUATIONS, EvaluationShape, InMeasure
 from app.kit.database import Reading, Writing, brief
 from app.kit.http import answer, written
-from app.kit.listing import Listing, Names, PageQuery, page
-from app.kit.text import terms
+from app.kit.listing import Listing, Names, PageQuery, Wanted, page
 from app.models import EVALUATION, MEASURE, MEASURE_KEY, PLAN, SECTION, Code, Measure, MeasureFields
 from app.plans import held_plan, no_parent, taken
 from app.shapes import Ending, Heading, Partial, PlanSlug, RowId, page_of, patched
@@ -95,16 +94,25 @@ class MeasureAsked(InMeasure):
     sort: Annotated[str, MEASURES.sorting] = MEASURES.order
     fields: Annotated[str, MEASURES.choosing] | None = None
 
-    def conditions(self) -> list[sa.ColumnElement[bool]]:
+    def wanted(self) -> Wanted:
+        if self.few or not (self.on_row() or self.q):
+            return Wanted(self.conditions())
+        return Wanted(self.conditions(), early=self.conditions(early=True), found_by=self._rows())
+
+    def conditions(self, *, early: bool = False) -> list[sa.ColumnElement[bool]]:
         """A measure is found by a row of its own that fits in all respects, or by its title alone."""
         of_plan = self.where(MEASURE)
-        if not (self.on_row() or self.on_words()):
+        words = self.on_words(MEASURE, early=early)
+        if not (self.on_row() or words):
             return of_plan
-        fits = sa.exists().where(EVALUATION.c.measure_id == MEASURE.c.id, *self.on_row(), *self.on_words())
-        if self.on_row():
-            return [*of_plan, fits]
-        titled = sa.and_(*(MEASURE.c.folded.contains(term, autoescape=True) for term in terms(self.q or "")))
-        return [*of_plan, sa.or_(titled, fits)]
+        rows = self._rows(early=early)
+        fits = sa.exists(rows.where(EVALUATION.c.measure_id == MEASURE.c.id))
+        found = fits if early or self.few else MEASURE.c.id.in_(rows)
+        return [*of_plan, found if self.on_row() else sa.or_(sa.and_(*words), found)]
+
+    def _rows(self, *, early: bool = False) -> sa.Select[Any]:
+        fitting = (*self.on_row(), *self.on_words(EVALUATION, early=early))
+        return sa.select(EVALUATION.c.measure_id).where(*fitting)
 
 
 class MeasureQuery(PageQuery, MeasureAsked):
@@ -137,7 +145,7 @@ def list_measures(
         if query.expand:
             embed_evaluations(session, measures)
 
-    return page(request, session, MEASURES, query.conditions(), query, revision, expand)
+    return page(request, session, MEASURES, query.wanted(), query, revision, expand)
 
 
 def embed_evaluations(

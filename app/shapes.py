@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 from sqlmodel import SQLModel
 from starlette.convertors import Convertor, register_url_convertor
 
+from app.kit.listing import Wanted
 from app.kit.numbers import LARGEST, digits
 from app.kit.text import ONE_LINE, Form
 from app.models import PLAN, below
@@ -167,6 +168,9 @@ class InMunicipality(BaseModel):
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         return self.where(self.OF)
+
+    def wanted(self) -> Wanted:
+        return Wanted(self.conditions())
 
     def where(self, of: sa.FromClause) -> list[sa.ColumnElement[bool]]:
         """Of which municipality, and of which plan, rows of this table have to be."""

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from app.backups import back_up
 from app.changes import save
-from app.kit import migrations
-from app.models import CHANGE, Plan, Section, now
+from app.kit import migrations, search
+from app.models import CHANGE, EVALUATION, Plan, Section, now
 from tests.conftest import FUJIMI, Backend, Here, Service, opened, running
 from tests.test_changes import write_at_random
 from tests.test_feed import end_of, got, next_of, refusal
@@ -40,7 +40,7 @@ def test_the_doctor_finds_nothing_after_whatever_was_written(town: Service, admi
     write_at_random(admin, Random(2), 120)
     code, said, _ = here("doctor", database_url=address_of(town))
     assert (code, "OFF" in said) == (0, False)
-    assert said.count("\nok ") == 7
+    assert said.count("\nok ") == 8
     assert f"at revision {town.state().seq}, epoch {town.state().epoch}" in said
 
 
@@ -71,6 +71,10 @@ DAMAGES = {
     "a stale index of search": (
         "UPDATE evaluation SET folded = 'x' WHERE id = 5",
         "folded does not follow",
+    ),
+    "a row that is listed under another section": (
+        "UPDATE evaluation SET section = '9' WHERE id = 5",
+        "section does not follow",
     ),
     "a section of another plan": (
         "UPDATE measure SET section_id = (SELECT max(id) FROM section) WHERE id = 1",
@@ -111,6 +115,17 @@ def test_the_doctor_finds(damage: str, backend: Backend, here: Here):
     for words in expected:
         assert words in said
     assert "restore a backup" in explained
+    backend.drop(url)
+
+
+def test_the_doctor_finds_rows_that_a_search_would_miss(backend: Backend, here: Here):
+    url = backend.seeded()
+    with opened(url) as database, database.writing() as session:
+        text = session.scalar(sa.select(EVALUATION.c.folded).where(EVALUATION.c.id == 7))
+        search.enter(session, EVALUATION, [(7, text, None)])
+    code, said, _ = here("doctor", database_url=url)
+    assert code == 1
+    assert "evaluation 7 would be missed by a search" in said
     backend.drop(url)
 
 

@@ -150,6 +150,25 @@ def _part_with(tables: set[sa.FromClause], source: sa.FromClause) -> sa.FromClau
     return _part_with(tables | _tables_of([source.onclause]), source.left).join(source.right, source.onclause)
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which rows of a list are wanted."""
+
+    # What they have to be, said so that indexes find all of them.
+    conditions: Sequence[sa.ColumnElement[bool]]
+    # Conditions of which each row fits one, if there are such: an index has the rows of each in order.
+    apart: Sequence[sa.ColumnElement[bool]] = ()
+    # The same conditions, if there is another way to say them for who wants the first few of many: the rows are gone
+    # through in order, and each is looked at.
+    early: Sequence[sa.ColumnElement[bool]] | None = None
+    # Rows of another table by which these are found, if there are such. Where they are many, it takes less time to look
+    # at each row here, even to count them.
+    found_by: sa.Select[Any] | None = None
+
+
+MANY = 2_000  # so many rows are found and sorted in less time than it takes to look for few in vain
+
+
 def no_such_row() -> NotFound:
     return NotFound(
         "見つかりません。削除された可能性もあります。", "There is no such row. It may have been removed."
@@ -160,16 +179,15 @@ def page(
     request: Request,
     session: Session,
     listing: Listing,
-    conditions: Sequence[sa.ColumnElement[bool]],
+    wanted: Wanted,
     query: PageQuery,
     revision: Any,
     expand: Callable[[list[dict[str, Any]]], None] | None = None,
-    apart: Sequence[sa.ColumnElement[bool]] = (),
 ) -> Response:
     """One page of the list: how many match in all, the rows, and the cursor of the rest."""
     place = place_of(request, listing, query)
     unless_known(request, revision.etag)
-    found = rows_from(session, listing, conditions, query.limit, place, apart)
+    found = rows_from(session, listing, wanted, query.limit, place)
     results = found.rows
     if expand:
         expand(results)
@@ -199,33 +217,44 @@ class Found:
 def rows_from(
     session: Session,
     listing: Listing,
-    conditions: Sequence[sa.ColumnElement[bool]],
+    wanted: Wanted,
     limit: int,
     place: "Place",
-    apart: Sequence[sa.ColumnElement[bool]] = (),
 ) -> Found:
-    """Of conditions that exclude each other, each found in order by its index, the first rows of each are enough."""
+    conditions = wanted.conditions
+    if wanted.found_by is not None and wanted.early is not None and _many(session, place, wanted.found_by):
+        conditions = wanted.early
+    counted = conditions
+
+    def count() -> int:
+        return _counted(session, place.bound, lambda: listing.count(session, counted))
+
+    if wanted.found_by is None and wanted.early is not None and count() > MANY:
+        conditions = wanted.early
     keys = [column.label(f"_{depth}") for depth, (column, _) in enumerate(place.order)]
     order = [column.desc() if down else column.asc() for column, down in place.order]
     here = [*conditions, *([] if place.start is None else [place.start])]
-    if len(apart) > 1:
+    if len(wanted.apart) > 1:  # the first rows of each are enough
         some = sa.select(listing.id).select_from(_part_with(_tables_of([*here, *order]), listing.source))
-        firsts = [some.where(*here, one).order_by(*order).limit(limit + 1).subquery() for one in apart]
+        firsts = [some.where(*here, one).order_by(*order).limit(limit + 1).subquery() for one in wanted.apart]
         here = [listing.id.in_(sa.union_all(*(sa.select(first) for first in firsts)))]
     statement = listing.select(*here).add_columns(*keys).order_by(*order).limit(limit + 1)
     rows = [dict(row) for row in session.execute(statement).mappings()]
     more = len(rows) > limit
-    count = len(rows)
-    if more or place.start is not None:
-        count = _counted(session, place.bound, lambda: listing.count(session, conditions))
+    number = count() if more or place.start is not None else len(rows)
     del rows[limit:]
     positions = [[row.pop(key.name) for key in keys] for row in rows]
     return Found(
-        count, [listing.finish(row) for row in rows], seal(positions[-1], place.bound) if more else None
+        number, [listing.finish(row) for row in rows], seal(positions[-1], place.bound) if more else None
     )
 
 
 MOST_COUNTS = 10_000
+
+
+def _many(session: Session, place: "Place", rows: sa.Select[Any]) -> bool:
+    some = sa.select(sa.func.count()).select_from(rows.limit(MANY + 1).subquery())
+    return _counted(session, b"found by " + place.bound, lambda: session.scalar(some) or 0) > MANY
 
 
 def _counted(session: Session, bound: bytes, count: Callable[[], int]) -> int:

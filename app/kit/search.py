@@ -1,0 +1,130 @@
+"""Search: a word is looked up by its pairs of characters, which an index knows, and then looked for in the text itself.
+
+Most Japanese words have two characters, too few for the indexes that databases bring. So the pairs of each text are
+entries that we make: words of a full-text index (FTS5) on SQLite, an array with a GIN index on PostgreSQL. A word of
+one character has no pair: for it the texts are read.
+"""
+
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from typing import Any, cast
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.functions import FunctionElement
+
+
+def index_of(table: str) -> str:
+    """The name of the table that knows which rows of this one have which pairs."""
+    return f"{table}_pair"
+
+
+def holding(table: sa.Table, words: Sequence[str]) -> list[sa.ColumnElement[bool]]:
+    """Whether the rows of a table hold all of these words, found by the index."""
+    paired = [word for word in words if len(word) > 1]
+    longer = [word for word in words if len(word.encode("utf-16-le")) != 4]  # of what is one pair, the index knows all
+    return [*([_Paired(table, paired)] if paired else []), *reading(table, longer)]
+
+
+def reading(table: sa.Table, words: Sequence[str]) -> list[sa.ColumnElement[bool]]:
+    """The same, found by reading the text of each row."""
+    return [table.c.folded.contains(word, autoescape=True) for word in words]
+
+
+def enter(session: Session, table: sa.Table, rows: Iterable[tuple[int, str | None, str | None]]) -> None:
+    """Tell the index what each row's text was and what it is, where there was or is one."""
+    index = index_of(table.name)
+    changed = [(id, before, after) for id, before, after in rows if before != after]
+    gone = [(id, before) for id, before, _ in changed if before is not None]
+    come = [(id, after) for id, _, after in changed if after is not None]
+    connection = session.connection()
+    if connection.dialect.name == "sqlite":
+        # Of an entry that goes, the index has to be told what it was.
+        remove = f"INSERT INTO {index} ({index}, rowid, pairs) VALUES ('delete', ?, ?)"  # noqa: S608
+        add = f"INSERT INTO {index} (rowid, pairs) VALUES (?, ?)"  # noqa: S608
+        for statement, entries in ((remove, gone), (add, come)):
+            if entries:
+                connection.exec_driver_sql(statement, [(id, _words(text)) for id, text in entries])
+        return
+    if gone:
+        remove = f"DELETE FROM {index} WHERE id = ANY(%s)"  # noqa: S608
+        connection.exec_driver_sql(remove, ([id for id, _ in gone],))
+    if come:
+        with (
+            closing(cast(psycopg.Cursor[Any], connection.connection.cursor())) as cursor,
+            cursor.copy(f"COPY {index} FROM STDIN".encode()) as copy,
+        ):
+            for id, text in come:
+                copy.write_row((id, _array(text)))
+
+
+def missed(session: Session, table: sa.Table, rows: Mapping[int, str]) -> set[int]:
+    """Which of these rows, by id, a search would miss."""
+    index = index_of(table.name)
+    connection = session.connection()
+    found: dict[int, set[str]] = defaultdict(set)
+    if connection.dialect.name != "sqlite":
+        there = f"SELECT id, pairs FROM {index} WHERE id = ANY(%s)"  # noqa: S608
+        for id, pairs in connection.exec_driver_sql(there, ([*rows],)):
+            found[id].update(map(str, pairs))
+        return {id for id, text in rows.items() if not found[id].issuperset(_array(text)[1:-1].split(","))}
+    words = {id: {word for word in _words(text).split() if len(word) == PAIR} for id, text in rows.items()}
+    with_word = f"SELECT rowid FROM {index} WHERE {index} MATCH ? AND rowid BETWEEN ? AND ?"  # noqa: S608
+    for word in set().union(*words.values()):
+        for (id,) in connection.exec_driver_sql(with_word, (f'"{word}"', min(rows), max(rows))):
+            found[id].add(word)
+    return {id for id, wanted in words.items() if not found[id] >= wanted}
+
+
+PAIR = 8  # letters of the word for one: four bytes in hexadecimal
+
+# Each pair is the four bytes of its two characters.
+
+
+def _words(text: str) -> str:
+    """All pairs as words of a full-text index; what is left over at an end is nothing that is ever asked for."""
+    units = text.encode("utf-16-be")
+    return f"{units.hex(' ', -4)} {units[2:].hex(' ', -4)}"
+
+
+def _array(*texts: str) -> str:
+    """All pairs as an array of PostgreSQL's four-byte integers."""
+    pairs = array("i")
+    for text in texts:
+        units = text.encode("utf-16-le")
+        for start in (0, 2):
+            pairs.frombytes(units[start : start + (len(units) - start) // 4 * 4])
+    return f"{{{','.join(map(str, set(pairs)))}}}"
+
+
+class _Paired(FunctionElement[bool]):
+    """Whether the index says that a row has all pairs of these words."""
+
+    inherit_cache = True
+    type = cast(Any, sa.types.NullType())  # a boolean would be compared with 1, which no index helps
+
+    def __init__(self, table: sa.Table, words: Sequence[str]) -> None:
+        units = [word.encode("utf-16-be") for word in words]
+        pairs = dict.fromkeys(text[at : at + 4].hex() for text in units for at in range(0, len(text) - 2, 2))
+        super().__init__(
+            table.c.id,
+            sa.literal_column(index_of(table.name)),
+            sa.literal(" AND ".join(f'"{pair}"' for pair in pairs)),
+            sa.literal(_array(*words)),
+        )
+
+
+@compiles(_Paired, "sqlite")
+def _in_words(element: _Paired, compiler: Any, **options: Any) -> str:
+    id, index, words, _ = (compiler.process(each, **options) for each in element.clauses)
+    return f"{id} IN (SELECT rowid FROM {index} WHERE {index} MATCH {words})"  # noqa: S608
+
+
+@compiles(_Paired, "postgresql")
+def _in_array(element: _Paired, compiler: Any, **options: Any) -> str:
+    id, index, _, pairs = (compiler.process(each, **options) for each in element.clauses)
+    return f"{id} IN (SELECT id FROM {index} WHERE pairs @> CAST({pairs} AS INTEGER[]))"  # noqa: S608
