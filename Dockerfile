@@ -1,6 +1,10 @@
-FROM python:3.13-slim
+FROM python:3.13-slim-trixie
 
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin shinchoku \
+# With PostgreSQL, `shinchoku backup` and `restore` call its own tools, of the server's version or newer.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends postgresql-client-17 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin shinchoku \
     && install --directory --owner shinchoku /data
 WORKDIR /srv/shinchoku
 

@@ -1,5 +1,6 @@
 """Several servers over one PostgreSQL behind nginx, with the very configuration that deploy/ holds."""
 
+import inspect
 import json
 import os
 import re
@@ -7,26 +8,30 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
+import psycopg
 import pytest
 import sqlalchemy as sa
+import uvicorn.config
+import yaml
 
-from app.cli import KEEP_ALIVE, main
+from app.cli import KEEP_ALIVE, _parser, main
 from app.feed import LONGEST_WAIT
 from app.kit.settings import ROOT, Settings
 from app.models import EVALUATION
 from tests.conftest import Backend, opened
-from tests.postgres import postgres
+from tests.postgres import find_binaries, hand_over, postgres, unprivileged
 from tests.processes import NOBODY, Process, Served, caller, free_port, serving
 from tests.promises.load import admin_key
 from tests.test_feed import end_of, got
@@ -500,3 +505,164 @@ def test_no_key_is_in_what_is_logged(several: Several):
     assert '"path": "/sections"' in logged
     assert several.key not in logged
     assert "Bearer" not in logged
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The containers
+
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
+SERVICES: dict[str, Any] = COMPOSE["services"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
+OURS = [name for name, service in SERVICES.items() if "build" in service]
+OF_OTHERS = {
+    "POSTGRES_USER",
+    "POSTGRES_DB",
+    "POSTGRES_PASSWORD",
+    "FORWARDED_ALLOW_IPS",
+}  # of the image, of uvicorn
+
+
+def test_each_variable_of_the_containers_is_one_that_somebody_reads():
+    scripts = "".join((DEPLOY / name).read_text("utf-8") for name in ("primary.sh", "standby.sh"))
+    settings = {f"SHINCHOKU_{name.upper()}" for name in Settings.model_fields}
+    for name, service in SERVICES.items():
+        given = set(service.get("environment", {}))
+        read = (
+            settings | {"FORWARDED_ALLOW_IPS"}
+            if name in OURS
+            else OF_OTHERS | set(re.findall(r"\$(\w+)", scripts))
+        )
+        assert given <= read | ({"PGPASSWORD"} if name == "standby" else set()), name
+    assert "FORWARDED_ALLOW_IPS" in inspect.getsource(uvicorn.config)
+    for name in OURS:
+        known = SERVICES[name]["environment"]
+        url = re.sub(r"\$\{\w+(:\?[^}]*)?\}", "secret", json.dumps(known))
+        chosen = {
+            key[10:].lower(): value for key, value in json.loads(url).items() if key.startswith("SHINCHOKU")
+        }
+        assert Settings(**chosen).read_database_url == "postgresql://shinchoku:secret@standby/shinchoku"
+
+
+def test_the_containers_hold_no_secret():
+    for service in SERVICES.values():
+        for name, value in service.get("environment", {}).items():
+            if "PASSWORD" in name:
+                assert re.fullmatch(r"\$\{[A-Z_]+(:\?[^}]*)?\}", value), name
+            assert not re.search(r"://\w+:(?!\$\{)", value), name
+
+
+def test_the_containers_agree_with_the_image_the_proxy_and_the_commands():
+    [exposed] = re.findall(r"^EXPOSE (\d+)$", DOCKERFILE, re.M)
+    asked = re.findall(r"^ +server (\w+):(\d+)", NGINX_CONF, re.M)
+    serving = [name for name in OURS if name != "migrate"]
+    assert asked == [(name, exposed) for name in serving]
+    [listens] = re.findall(r"^ +listen (\d+);$", NGINX_CONF, re.M)
+    assert SERVICES["proxy"]["ports"] == [f"${{PORT:-{listens}}}:{listens}"]
+    assert "./nginx.conf:/etc/nginx/nginx.conf:ro" in SERVICES["proxy"]["volumes"]
+    connections = 0
+    for name in OURS:
+        program, *arguments = SERVICES[name]["command"]
+        options = _parser().parse_args(arguments)
+        assert program == "shinchoku"
+        if name in serving:
+            assert (options.host, options.port) == ("0.0.0.0", int(exposed))  # noqa: S104
+            pool = int(SERVICES[name]["environment"]["SHINCHOKU_POOL_SIZE"])
+            connections += options.workers * (pool + 2)
+            assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > 30
+    assert connections <= 90  # of the 100 that PostgreSQL allows unless it is told otherwise
+    for service in SERVICES.values():
+        assert set(service.get("depends_on", {})) <= set(SERVICES)
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert source in COMPOSE["volumes"] or (DEPLOY / source).is_file()
+        assert service["read_only"]
+        assert "restart" in service
+
+
+def test_what_others_have_made_is_of_a_version_that_is_named():
+    images = {service["image"] for name, service in SERVICES.items() if name not in OURS}
+    images |= set(re.findall("^FROM (.+)$", DOCKERFILE, re.M))
+    assert len(images) == 3
+    for image in images:
+        assert re.fullmatch(r"[a-z]+:\d+(\.\d+)*-[a-z-]+", image), image
+    [server] = {SERVICES[name]["image"].split(":")[1].split("-")[0] for name in ("primary", "standby")}
+    assert f" postgresql-client-{server} " in DOCKERFILE  # what `backup` calls may not be older
+
+
+def test_a_standby_follows_by_the_scripts_of_the_containers():
+    folder = Path(tempfile.mkdtemp(prefix="shinchoku-", dir="/tmp"))
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        primary, standby = folder / "primary", folder / "standby"
+        standby.mkdir(mode=0o777)
+        binaries = find_binaries(os.environ.get("SHINCHOKU_TEST_POSTGRES"), folder)
+        hand_over(folder)
+        port = free_port()
+        environment = {
+            "PATH": f"{binaries}:{os.environ['PATH']}",
+            "PGPORT": str(port),
+            "PGHOST": str(folder),
+            "POSTGRES_USER": "shinchoku",
+            "POSTGRES_DB": "postgres",
+            "REPLICATION_PASSWORD": "it's secret",
+        }
+
+        def run(*command: str | Path, **given: str) -> None:
+            done = subprocess.run(
+                command, env=environment | given, cwd=folder, capture_output=True, text=True, **unprivileged()
+            )
+            assert done.returncode == 0, done.stderr
+
+        def said(where: Path, question: str) -> Any:
+            with psycopg.connect(f"host={where} port={port} user=shinchoku dbname=postgres") as connection:
+                [answer] = connection.execute(question.encode()).fetchone() or (None,)
+                return answer
+
+        run("initdb", "-D", primary, "-U", "shinchoku", "-A", "trust", "--no-sync")
+        (primary / "pg_hba.conf").write_text("local all all trust\n")
+        _, *options = SERVICES["primary"]["command"]
+        own = f"-c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off {' '.join(options)}"
+        run("pg_ctl", "-D", primary, "-o", own, "-l", folder / "log", "-w", "start")
+        stack.callback(run, "pg_ctl", "-D", primary, "-m", "immediate", "stop")
+        run("sh", "-c", (DEPLOY / "primary.sh").read_text("utf-8"), PGDATA=str(primary))
+        run("pg_ctl", "-D", primary, "reload")
+
+        follow = (DEPLOY / "standby.sh").read_text("utf-8")
+        aside = f"exec postgres -c listen_addresses='' -c unix_socket_directories={standby} -c fsync=off"
+        assert follow.count("exec postgres") == 1
+        given = {
+            "PGDATA": str(standby),
+            "PRIMARY": "127.0.0.1",
+            "PGPASSWORD": environment["REPLICATION_PASSWORD"],
+        }
+        for _ in range(2):  # the second time, it has its copy already
+            with (folder / "standby.log").open("w") as log:
+                following = subprocess.Popen(
+                    ["sh", "-c", follow.replace("exec postgres", aside)],
+                    env=environment | given,
+                    cwd=folder,
+                    stdout=log,
+                    stderr=log,
+                    **unprivileged(),
+                )
+            try:
+                said(folder, "SELECT pg_logical_emit_message(true, '', '')")
+                until = time.monotonic() + 20
+                while not caught_up(said, folder, standby):
+                    assert following.poll() is None, (folder / "standby.log").read_text()
+                    assert time.monotonic() < until, (folder / "standby.log").read_text()
+                    time.sleep(0.05)
+                assert said(standby, "SELECT pg_is_in_recovery()")
+                assert said(standby, "SELECT current_setting('hot_standby_feedback')::boolean")
+                assert said(folder, "SELECT usename = 'replicator' FROM pg_stat_replication")
+            finally:
+                following.send_signal(signal.SIGINT)
+                following.wait(20)
+
+
+def caught_up(said: Callable[[Path, str], Any], primary: Path, standby: Path) -> bool:
+    try:
+        there = said(primary, "SELECT pg_current_wal_lsn() - '0/0'")
+        return bool(said(standby, "SELECT pg_last_wal_replay_lsn() - '0/0'") >= there)
+    except psycopg.OperationalError:
+        return False
