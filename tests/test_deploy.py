@@ -432,7 +432,9 @@ class Dying:
 
 
 @pytest.mark.parametrize(
-    ("method", "times"), [("GET", 2), ("HEAD", 2), ("POST", 1), ("PATCH", 1)], ids=lambda value: str(value)
+    ("method", "times"),
+    [("GET", 2), ("HEAD", 2), ("DELETE", 2), ("POST", 1), ("PATCH", 1)],
+    ids=lambda value: str(value),
 )
 def test_a_write_that_may_have_been_done_is_sent_once(tmp_path: Path, method: str, times: int):
     with closing(Dying()) as one, closing(Dying()) as other, behind(tmp_path, one.port, other.port) as proxy:
@@ -449,6 +451,27 @@ def test_a_write_is_taken_to_another_server_when_one_cannot_be_reached(several: 
         for n in range(4):
             made = admin.post("/sections", json={"plan": "fujimi-yumetsunagu", "code": f"8{n}"})
             assert made.status_code == 201
+
+
+def test_a_machine_that_does_not_answer_at_all_costs_a_second(several: Several, tmp_path: Path):
+    with ExitStack() as stack:
+        silent = stack.enter_context(socket.socket())
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        port = silent.getsockname()[1]
+        for _ in range(4):  # until nobody more is let in
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        proxy = stack.enter_context(behind(tmp_path, port, several.servers[0].port))
+        admin = stack.enter_context(caller(proxy.address, several.key))
+        start = time.monotonic()
+        assert [admin.get("/sections?limit=1").status_code for _ in range(2)] == [200, 200]
+        made = [
+            admin.post("/sections", json={"plan": "fujimi-yumetsunagu", "code": f"7{n}"}) for n in range(2)
+        ]
+        assert [answer.status_code for answer in made] == [201, 201]
+        assert 0.9 < time.monotonic() - start < 8
 
 
 @pytest.mark.parametrize(
