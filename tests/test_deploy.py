@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -528,6 +529,7 @@ def test_no_key_is_in_what_is_logged(several: Several):
     assert '"path": "/sections"' in logged
     assert several.key not in logged
     assert "Bearer" not in logged
+    assert several.key not in (several.proxy.folder / "error.log").read_text("utf-8")
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -600,6 +602,13 @@ def test_the_containers_agree_with_the_image_the_proxy_and_the_commands():
             assert source in COMPOSE["volumes"] or (DEPLOY / source).is_file()
         assert service["read_only"]
         assert "restart" in service
+
+
+def test_the_commands_that_the_containers_are_told_about_exist():
+    told = re.findall("^#.* shinchoku (.+)$", (DEPLOY / "compose.yaml").read_text("utf-8"), re.M)
+    assert len(told) == 2
+    for command in told:
+        _parser().parse_args(shlex.split(command))
 
 
 def test_what_others_have_made_is_of_a_version_that_is_named():
