@@ -342,6 +342,29 @@ def test_a_file_can_be_dropped(browser: Browser, counter: Service):
         expect(visit.page.locator("#result > *")).to_have_count(0)  # what was read is no more what is chosen
 
 
+def test_what_is_confirmed_is_what_was_seen(browser: Browser, office: Service, tmp_path: Path):
+    """A colleague changes the plan meanwhile: the page shows what would come of it now, says why, and asks again."""
+    file = seed_with(tmp_path, ("基金の設置、運用について検討", "基金の設置を検討"))
+    with visiting(browser, office.anyone, viewport=DESK) as visit:
+        page = tried(visit, office.key("editor", FUJIMI), file)
+        expect(page.get_by_role("row", name="年度評価")).to_have_text("年度評価0125")
+        with office.holder(office.key("editor", FUJIMI)) as colleague:
+            answer = colleague.patch(
+                "/evaluations/1", json={"rationale": "別の理由"}, headers={"If-Match": "*"}
+            )
+            assert answer.is_success
+        before = office.state()
+        page.get_by_role("button", name="この内容で取り込む").click()
+        expect(page.get_by_text("この計画が更新されたので、取り込みませんでした")).to_be_visible()
+        expect(page.get_by_role("heading", name=UNDERSTOOD)).to_be_focused()
+        expect(page.get_by_role("row", name="年度評価")).to_have_text("年度評価0224")
+        assert office.state() == before
+        assert violations(page, runOnly={"type": "tag", "values": WCAG}) == []
+        page.get_by_role("button", name="この内容で取り込む").click()
+        expect(page.get_by_role("heading", name="取り込みました")).to_be_focused()
+        visit.complaints[:] = [said for said in visit.complaints if "412" not in said]
+
+
 def test_a_spreadsheet_makes_a_new_plan(browser: Browser, office: Service):
     with visiting(browser, office.anyone, viewport=DESK) as visit:
         page = visit.page

@@ -14,12 +14,14 @@ import httpx
 import openpyxl
 import pytest
 
+import app.changes
 from app.documents import records, tables
 from app.models import EvaluationFields, MeasureFields
 from tests.conftest import FUJIMI, KAWAGOE, SEED, Backend, Service, lent, started
 
 PLAN = "fujimi-yumetsunagu"
 ENGLISH = {"Accept-Language": "en"}
+ANY = {"If-Match": "*"}
 NEW = {"plan": "new", "municipality_code": FUJIMI, "municipality": "富士見市"}
 TITLE = "例示計画"
 HEAD = ["番号", "事業名", "担当課", "H29実績", "評価", "課題"]
@@ -65,6 +67,64 @@ def test_a_dry_run_tells_the_same_and_changes_nothing(admin: httpx.Client):
     assert {**tried, "dry_run": False, "document": done["document"], "revision": 61} == done
     assert admin.get(f"/documents/{done['document']}/content").content == text(HEAD, ROW)
     assert done["created"] == {"plan": 1, "document": 1, "section": 1, "measure": 1, "evaluation": 1}
+
+
+def test_what_is_written_is_what_was_tried_or_nothing(admin: httpx.Client):
+    """Whatever happens to the plan in between; other plans may move as they like."""
+    report(post(admin, text(HEAD, ROW), **NEW))
+    table = text(HEAD, [*ROW[:3], "50回", *ROW[4:]])
+    tried = report(post(admin, table, dry_run=True, **NEW))
+    assert admin.patch(f"/plans/{PLAN}", json={"licence": "CC BY 4.0"}, headers=ANY).is_success
+    assert tried["updated"]["evaluation"] == 1
+    [row] = rows(admin)
+    changed = admin.patch(f"/evaluations/{row['id']}", json={"implementation": "44回"}, headers=ANY).json()
+    for told in ({}, {"dry_run": True}):
+        answer = post(admin, table, revision=tried["revision"], **NEW, **told)
+        assert (answer.status_code, answer.json()) == (
+            412,
+            {
+                "type": "/docs/problems/precondition-failed",
+                "title": "Somebody changed it in the meantime",
+                "status": 412,
+                "detail": "The plan was changed after the dry run. Nothing was written. "
+                "Try it once more and look at what would come of it.",
+                "instance": "/imports",
+            },
+        )
+    assert rows(admin) == [changed]
+    tried = report(post(admin, table, dry_run=True, **NEW))
+    assert admin.patch(f"/plans/{PLAN}", json={"licence": None}, headers=ANY).is_success
+    done = report(post(admin, table, revision=tried["revision"], **NEW))
+    assert {**tried, "dry_run": False, "document": done["document"], "revision": done["revision"]} == done
+    assert rows(admin)[0]["implementation"] == "50回"
+
+
+def test_a_plan_that_was_to_be_new_is_not_written_into_unseen(admin: httpx.Client):
+    tried = report(post(admin, text(HEAD, ROW), dry_run=True, **NEW))
+    assert tried["created"]["plan"] == 1
+    report(post(admin, text(HEAD, ["1-1", "別の施策", "", "", "", ""]), **NEW))
+    answer = post(admin, text(HEAD, ROW), revision=tried["revision"], on_rename="update", **NEW)
+    assert answer.status_code == 412
+    assert admin.get("/measures?plan=new").json()["results"][0]["title"] == "別の施策"
+
+
+def test_a_revision_that_was_never_reached_is_of_other_data(admin: httpx.Client):
+    """Such as that of a database before its backup was restored."""
+    assert post(admin, text(HEAD, ROW), revision=57, **NEW).status_code == 412
+    assert admin.get("/plans/new").status_code == 404
+    assert report(post(admin, text(HEAD, ROW), revision=56, **NEW))["revision"] == 61
+    [error] = errors(post(admin, text(HEAD, ROW), revision="56.0", **NEW))
+    assert error["parameter"] == "revision"
+
+
+def test_a_dry_run_of_many_rows_tells_the_revision_that_is(
+    admin: httpx.Client, monkeypatch: pytest.MonkeyPatch
+):
+    """They take numbers before the end, which nobody else has ever seen."""
+    monkeypatch.setattr(app.changes, "MOST_NOTES", 2)
+    answer = post(admin, text(HEAD, ROW, ["1-2", *ROW[1:]]), dry_run=True, **NEW)
+    assert (report(answer)["revision"], answer.headers["Shinchoku-Revision"]) == (56, "56")
+    assert report(post(admin, text(HEAD, ROW, ["1-2", *ROW[1:]]), revision=56, **NEW))["revision"] == 63
 
 
 @pytest.mark.parametrize(

@@ -11,21 +11,22 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import AfterValidator, BeforeValidator, Field
+from sqlmodel import Session
 
 from app.access import bearer, writer
-from app.changes import RevisionRead
+from app.changes import RevisionRead, hold, revision
 from app.documents.importing import Refused, Told, explain, take_in, understood
 from app.documents.previewing import MOST_LINES
 from app.documents.reading import MEDIA_TYPES
 from app.documents.reports import ImportReport
 from app.fiscal_years import FiscalYearParameter
 from app.kit.database import Reading, brief, turn_of
-from app.kit.errors import Finding, Invalid, Say
+from app.kit.errors import Finding, Invalid, PreconditionFailed, Say
 from app.kit.http import PUBLIC, answer, dumps, unless_known
 from app.kit.listing import Listing, PageQuery, page
-from app.kit.numbers import digits
+from app.kit.numbers import LARGEST, digits
 from app.kit.text import SOME_LINE
-from app.models import DOCUMENT, DOCUMENT_KEY, PLAN
+from app.models import CHANGE, DOCUMENT, DOCUMENT_KEY, PLAN
 from app.shapes import Ending, Heading, InPlan, PlanSlug, RowId, page_of
 
 # What the web calls the encodings that Python reads.
@@ -160,6 +161,21 @@ class ImportQuery(Told):
         ),
         BeforeValidator(digits),
     ] = 0
+    revision: (
+        Annotated[
+            int,
+            Field(
+                ge=0,
+                le=LARGEST,
+                description="The `revision` of the report of a dry run, so that what was seen there is what is "
+                "written: 412 and nothing is written if the plan has been changed since; changes of other plans do not matter "
+                "(試し読みのリビジョン)",
+                examples=[56],
+            ),
+            BeforeValidator(digits),
+        ]
+        | None
+    ) = None
     name: (
         Annotated[
             str,
@@ -200,7 +216,7 @@ FILE = {
 }
 
 
-@imports.post("/imports", response_model=ImportReport, openapi_extra=FILE)
+@imports.post("/imports", response_model=ImportReport, openapi_extra=FILE, responses={412: {}})
 async def import_file(
     request: Request,
     query: Annotated[ImportQuery, Query()],
@@ -216,7 +232,8 @@ async def import_file(
         await run_sync(writer, session, credentials)
     name = _name(request, query)
     lines = query.preview
-    told = Told.model_validate(query.model_dump(exclude={"dry_run", "preview", "name"}, exclude_none=True))
+    own = {"dry_run", "preview", "revision", "name"}
+    told = Told.model_validate(query.model_dump(exclude=own, exclude_none=True))
     with ExitStack() as stack:
         file = stack.enter_context(tempfile.TemporaryFile())
         async for some in request.stream():
@@ -226,9 +243,15 @@ async def import_file(
         found = await run_sync(stack.enter_context, opening, limiter=openings)
 
         def write() -> dict[str, Any]:
+            before = revision(session).seq
+            if query.revision is not None:
+                _must_be_as_tried(
+                    session, {slug or told.plan for slug in found.head["parts"]}, query.revision
+                )
             report = take_in(session, found, file, name, told, writer(session, credentials))
             if query.dry_run:
                 session.rollback()
+                session.info["revision"] = before  # many rows have taken numbers, which nobody has seen
             return report
 
         try:
@@ -243,6 +266,19 @@ async def import_file(
         if lines:
             report["table"] = found.head["table"]
     return Response(dumps(report), media_type="application/json")
+
+
+def _must_be_as_tried(session: Session, slugs: set[str | None], tried: int) -> None:
+    """A plan that is held changes no more. A revision that is not reached yet is that of other data, now replaced."""
+    hold(session, sa.select(PLAN.c.id).where(PLAN.c.slug.in_(slugs)))
+    changed = sa.exists().where(CHANGE.c.plan.in_(slugs), CHANGE.c.seq > tried)
+    if tried > revision(session).seq or session.scalar(sa.select(changed)):
+        raise PreconditionFailed(
+            "試し読みのあとに、この計画が更新されました。何も書き込んでいません。"
+            "もう一度試し読みをして、内容を確かめてください。",
+            "The plan was changed after the dry run. Nothing was written. "
+            "Try it once more and look at what would come of it.",
+        )
 
 
 def _name(request: Request, query: ImportQuery) -> str:

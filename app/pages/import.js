@@ -9,7 +9,7 @@ const outcome = main.querySelector("#outcome");
 const result = main.querySelector("#result");
 const drop = main.querySelector(".drop");
 let corrected = {};  // columns that were told here, by their number
-let understood = null;  // what was tried last and can be written: its parameters
+let understood = null;  // what was tried last and can be written: its parameters, and the state it was tried in
 let turn = 0;  // of several tries the last one is shown
 let tables = [];  // what was shown last of this file
 
@@ -312,7 +312,8 @@ function refused(answer, findings) {
   return answer.errors ? filled(words.refused, { count }) : words.failed;
 }
 
-async function tryOut(focus) {
+// With the reason, where it is not the reader who asked for it.
+async function tryOut(focus, because) {
   understood = null;
   if (!form.reportValidity()) return;
   const asked = parameters();
@@ -324,7 +325,7 @@ async function tryOut(focus) {
   const findings = findingsOf(good, answer, report);
   const [errors, notes] = [findings.filter((each) => !each.note), findings.filter((each) => each.note)];
   const fresh = new Set(good ? report.measures.new : []);
-  const parts = [];
+  const parts = because ? [element("p", because, { class: "note" })] : [];
   const title = [report?.title, report?.subtitle].filter(Boolean).join(" ");
   if (title) parts.push(element("p", title, { lang: "ja" }));
   parts.push(...listed(errors));
@@ -334,7 +335,7 @@ async function tryOut(focus) {
   parts.push(...tables);
   if (good && `${asked}` !== `${parameters()}`) parts.push(element("p", words.again));  // changed while it was read
   else if (good) {
-    understood = asked;
+    understood = { asked, revision: report.revision };
     parts.push(element("p", [words.into, " ", element("b", into, { lang: "ja" })], { class: "into" }));
     parts.push(button(main.dataset.confirm, write, "confirm"));
   }
@@ -342,14 +343,16 @@ async function tryOut(focus) {
 }
 
 async function write() {
-  const asked = understood;
-  if (!asked) return;
+  if (!understood) return;
+  const { asked, revision } = understood;
   understood = null;  // once
   wait(words.writing);
-  const [good, answer] = await send(asked, { dry_run: false });
+  const [good, answer] = await send(asked, { dry_run: false, revision });
   if (good) {
     const link = element("a", words.open_plan, { href: `/p/${asked.get("plan")}`, class: "button" });
     show(words.done, [counts(answer), link]);
+  } else if (answer.status === 412) {
+    await tryOut(null, words.moved);
   } else if (answer.lost) {
     // The service may have written it before it could say so.
     show(words.unsure, [element("p", `${answer.detail} ${words.look}`)]);

@@ -71,6 +71,12 @@ WORDS = {
         "Press “Try it” after a while: where all is unchanged, it was imported.",
     ),
     "into": ("取り込み先:", "Goes into:"),
+    "moved": (
+        "確かめていただいているあいだに、この計画が更新されたので、取り込みませんでした。"
+        "いまの内容で読み直したものが下にあります。もう一度確かめてください。",
+        "While you were looking, this plan was changed, so nothing was imported. "
+        "Below, the table was read again as things stand now. Please look once more.",
+    ),
     "done": ("取り込みました", "Imported"),
     "open_plan": ("計画を見る", "Open the plan"),
     "again": (
