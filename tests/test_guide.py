@@ -13,7 +13,7 @@ from app.kit.errors import PROBLEMS
 from app.kit.settings import ROOT
 from app.pages.dictionary import MEANINGS
 from app.pages.guide import NOUNS, fields_of
-from tests.conftest import FUJIMI, Service
+from tests.conftest import FUJIMI, Backend, Service, started
 from tests.test_docs import SHOWN_AT, blocks, curl, text_of
 from tests.test_pages import ENGLISH, page, towns
 
@@ -194,6 +194,27 @@ def test_the_catalog_names_things_as_portals_look_them_up(towns: httpx.Client):
         assert types[1] == "https://www.iana.org/assignments/media-types/text/csv"
         assert types[4] == ""  # JSON Lines is not registered
     assert catalog["schema:dataset"] == [{"@id": dataset["@id"]} for dataset in catalog["dcat:dataset"]]
+
+
+def test_who_runs_the_service_is_told_where_that_is_set(sqlite: Backend, read: httpx.Client):
+    """By the catalog and below each page, whose tag is another one then; nobody is invented."""
+    unnamed = read.get("/catalog.jsonld").json()
+    assert not unnamed.keys() & {"dct:publisher", "schema:publisher"}
+    assert "運営" not in read.get("/").text
+    with started(sqlite.seeded(), publisher="近隣市町 <共同> 事務局") as service:
+        catalog = service.anyone.get("/catalog.jsonld").json()
+        publisher = {
+            "@type": ["foaf:Agent", "foaf:Organization", "schema:Organization"],
+            "foaf:name": "近隣市町 <共同> 事務局",
+            "schema:name": "近隣市町 <共同> 事務局",
+        }
+        assert catalog["dct:publisher"] == catalog["schema:publisher"] == publisher
+        assert catalog["dcat:dataset"][0]["dct:publisher"]["foaf:name"] == "富士見市"
+        for path in ("/", "/guide", "/p/fujimi-yumetsunagu"):
+            shown, other = service.anyone.get(path), read.get(path)
+            english = service.anyone.get(path, headers=ENGLISH).text
+            assert 'Run by: <span lang="ja">近隣市町 &lt;共同&gt; 事務局</span>' in english
+            assert shown.headers["etag"] != other.headers["etag"]
 
 
 def test_a_licence_that_is_an_address_is_linked(town: Service, admin: httpx.Client):

@@ -168,8 +168,8 @@ class ImportQuery(Told):
                 ge=0,
                 le=LARGEST,
                 description="The `revision` of the report of a dry run, so that what was seen there is what is "
-                "written: 412 and nothing is written if the plan has been changed since; changes of other plans do not matter "
-                "(試し読みのリビジョン)",
+                "written: 412 and nothing is written if the plan has been changed since. Changes of other plans do "
+                "not matter (試し読みのリビジョン)",
                 examples=[56],
             ),
             BeforeValidator(digits),

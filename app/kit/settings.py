@@ -58,6 +58,11 @@ class Settings(BaseSettings):
         default=["*"],
         description='Web sites whose pages may call the API, as a JSON list such as `["https://example.jp"]`',
     )
+    publisher: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Name of the organisation that runs the service, told on its pages and in `/catalog.jsonld`",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level of what is logged: debug, info, warning or error"
     )

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from app.kit.database import Reading
 from app.kit.http import answer
 from app.models import EVALUATION, MEASURE, PLAN
-from app.pages.html import data_behind
+from app.pages.html import data_behind, settings_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -63,7 +63,7 @@ def catalog(request: Request, session: Reading) -> Response:
         "dcat:landingPage": {"@id": f"{base}/docs"},
         "dcat:servesDataset": [{"@id": dataset["@id"]} for dataset in datasets],
     }
-    body = {
+    body: dict[str, Any] = {
         "@context": CONTEXT,
         "@id": f"{base}/catalog.jsonld",
         "@type": ["dcat:Catalog", "schema:DataCatalog"],
@@ -78,11 +78,18 @@ def catalog(request: Request, session: Reading) -> Response:
         "dcat:dataset": datasets,
         "schema:dataset": [{"@id": dataset["@id"]} for dataset in datasets],
     }
+    if (name := settings_of(request).publisher) is not None:
+        body["dct:publisher"] = body["schema:publisher"] = _organisation(name)
     return answer(request, body, headers={"Content-Type": "application/ld+json"})
 
 
 def _japanese(text: str) -> dict[str, str]:
     return {"@value": text, "@language": "ja"}
+
+
+def _organisation(name: str) -> dict[str, Any]:
+    kinds = ["foaf:Agent", "foaf:Organization", "schema:Organization"]
+    return {"@type": kinds, "foaf:name": name, "schema:name": name}
 
 
 def _licence(told: str) -> dict[str, Any]:
@@ -123,12 +130,7 @@ def _dataset(base: str, plan: Any) -> dict[str, Any]:
         plan[own] if plan[own] is not None else plan[seen]
         for own, seen in (("first_fiscal_year", "first"), ("last_fiscal_year", "last"))
     )
-    publisher = {
-        "@type": ["foaf:Agent", "foaf:Organization", "schema:Organization"],
-        "foaf:name": plan["municipality"],
-        "schema:name": plan["municipality"],
-        "dct:identifier": plan["municipality_code"],
-    }
+    publisher = _organisation(plan["municipality"]) | {"dct:identifier": plan["municipality_code"]}
     forms = [_form(base, plan, *form) for form in FORMS]
     told: dict[str, Any] = {
         "@id": f"{page}#dataset",

@@ -19,7 +19,7 @@ from app.kit.http import PUBLIC, answer, tag, unless_known
 from app.kit.settings import ROOT
 from app.measures import MEASURES, MeasureShape
 from app.pages.dictionary import MEANINGS
-from app.pages.html import FORM, HEADERS, VARY, AnyPage, PageRoute, language_of, rendered
+from app.pages.html import HEADERS, VARY, AnyPage, PageRoute, dress_of, language_of, rendered
 from app.plans import PLANS, PlanShape
 from app.sections import SECTIONS, SectionShape
 
@@ -81,7 +81,7 @@ def _html(text: str) -> Markup:
 
 def _page(request: Request, template: str, **told: Any) -> Response:
     """A page that changes with the service itself only."""
-    etag = tag(f"{FORM} {language_of(request)} {request.url.path}".encode())
+    etag = tag(f"{dress_of(request)} {request.url.path}".encode())
     unless_known(request, etag, VARY)
     return rendered(request, template, {**PUBLIC, "ETag": etag}, **told)
 

@@ -23,6 +23,7 @@ from app.changes import Revision, RevisionRead
 from app.kit.database import Reading
 from app.kit.errors import Problem, problem_body, problem_response, reads_english
 from app.kit.http import PUBLIC, tag, unless_known
+from app.kit.settings import Settings
 from app.kit.text import marked
 
 HERE = Path(__file__).parent
@@ -118,6 +119,16 @@ def language_of(request: Request) -> Language:
     return Language(reads_english(request), False)
 
 
+def settings_of(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def dress_of(request: Request) -> str:
+    """What makes a page another one where its data is the same."""
+    return f"{FORM} {language_of(request)} {settings_of(request).publisher}"
+
+
 @dataclass(frozen=True)
 class View:
     """A page in the making: what its reader asked for, and the state of the database that it shows."""
@@ -129,7 +140,7 @@ class View:
 
     @property
     def _etag(self) -> str:
-        return tag(f"{self.revision.etag} {FORM} {self.language}".encode())
+        return tag(f"{self.revision.etag} {dress_of(self.request)}".encode())
 
     def unless_known(self) -> None:
         unless_known(self.request, self._etag, VARY)
@@ -264,6 +275,7 @@ def rendered(
         to=language.to,
         here=here,
         path=path,
+        publisher=settings_of(request).publisher,
         **told,
     )
     return Response(
