@@ -15,6 +15,7 @@ from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.sync_api import Browser, Page, expect
 
 from app.kit.settings import ROOT
+from app.pages.html import PATTERNS
 from tests.conftest import Backend, lent
 from tests.invented import invent
 
@@ -219,6 +220,33 @@ def test_on_paper_nothing_is_cut_off_and_the_filters_are_told(browser: Browser, 
         expect(visit.page.locator(".on-paper")).to_be_visible()
         visit.page.emulate_media(media="screen")
         expect(visit.page.locator(".on-paper")).to_be_hidden()
+
+
+def test_a_long_scale_can_be_read_at_every_width_and_on_paper(browser: Browser, sqlite: Backend):
+    """Twelve codes: no number has to be scrolled to, each has its own pattern, and what has no meaning is told once."""
+    codes = ["A", "B", "S", "A+", "A-", "B+", "B-", "C", "D", "E", "完了", "評価対象外"]
+    with lent(sqlite) as service, service.holder(service.key()) as clerk:
+        scale = {"ratings": [{"code": code} for code in codes]}
+        assert clerk.patch("/plans/1", json=scale, headers={"If-Match": "*"}).is_success
+        with visiting(browser, service.anyone) as visit:
+            for media, size in (
+                ("screen", PHONE),
+                ("screen", DESK),
+                ("print", {"width": 718, "height": 1000}),
+            ):
+                visit.page.emulate_media(media=media)
+                visit.page.set_viewport_size(size)
+                visit.go(FUJIMI)
+                within = "all => all.map(each => each.getBoundingClientRect().right)"
+                assert max(visit.page.locator(".number").evaluate_all(within)) <= size["width"], (media, size)
+                assert violations(visit.page, runOnly={"type": "tag", "values": WCAG}) == []
+                total = visit.page.get_by_role("row", name="全体").get_by_role("cell")
+                assert len(total.all_inner_texts()) == 1 + len(codes) + 1
+            patterns = "all => all.map(each => each.getAttribute('fill'))"
+            drawn = visit.page.locator(".scale .swatch rect").evaluate_all(patterns)
+            assert len(set(drawn)) == len(codes)
+            assert visit.page.locator("pattern").count() == PATTERNS + 2  # mixed and unrated
+            expect(visit.page.locator(".scale dd")).to_have_text("意味は資料に書かれていません")
 
 
 def test_what_is_chosen_is_seen_without_our_colours(browser: Browser, shown: httpx.Client):

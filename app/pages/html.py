@@ -173,7 +173,7 @@ def data_behind(noun: str, form: str = "", **filters: Any) -> str:
     return f"/{noun}{form}" + (f"?{urlencode(given, safe=',')}" if given else "")
 
 
-PATTERNS = 8  # how many the stylesheet can draw; a longer scale begins anew
+PATTERNS = 12  # how many the stylesheet can draw; a longer scale begins anew
 
 
 @dataclass(frozen=True)
@@ -245,6 +245,7 @@ ENVIRONMENT = jinja2.Environment(
 )
 ENVIRONMENT.globals.update(
     percent=percent,
+    patterns_drawn=PATTERNS,
     data_behind=data_behind,
     segments=segments,
     marked=marked,
