@@ -20,6 +20,7 @@ from app.kit.listing import Listing, no_such_row
 from app.measures import MEASURES, MeasureQuery
 from app.models import FEED, MEASURE, PLAN
 from app.pages.views import lines_of
+from app.pages.workbooks import cells_on
 from app.plans import PLANS, PlanQuery, plan_id
 from app.shapes import PlanSlug, Words
 from app.summaries import SummaryQuery, summary, timeline, transitions
@@ -145,17 +146,25 @@ def answer_assistants(app: FastAPI) -> Running:
         document_id: Annotated[int, Field(ge=1, description="The row's `document_id`")],
         line: Annotated[int, Field(ge=1, description="The row's `source_line`")],
     ) -> dict[str, Any]:
-        """出典. The line of a published document that a row was read from, with the lines around it."""
+        """出典. The line of a published document that a row was read from, with the lines around it; of a spreadsheet,
+        the cells of that line in each sheet that has it."""
         with asking() as session:
             document = DOCUMENTS.one(session, document_id)
+            named = {name: document[name] for name in ("plan", "name", "sha256", "fiscal_year")}
             if not document["encoding"]:
-                raise ToolError(
-                    "The lines of a spreadsheet cannot be read here. "
-                    f"The file itself is at /documents/{document_id}/content."
-                )
+                cells = cells_on(session, document, line)
+                if not cells:
+                    raise ToolError(
+                        f"The cells of line {line} cannot be read here"
+                        + (" at the moment; try again in a few seconds. " if cells is None else ". ")
+                        + f"The file itself is at /documents/{document_id}/content."
+                    )
+                return {
+                    "document": named,
+                    "lines": [{"line": line, "sheet": sheet, "cells": its} for sheet, its in cells],
+                }
             first = max(1, line - LINES_AROUND)
             lines = lines_of(session, document)[first - 1 : line + LINES_AROUND]
-            named = {name: document[name] for name in ("plan", "name", "sha256", "fiscal_year")}
             return {
                 "document": named,
                 "lines": [{"line": number, "text": text} for number, text in enumerate(lines, first)],

@@ -86,14 +86,19 @@ def test_a_row_is_read_in_its_source(ask: Ask):
     assert list(lines) == [34, 35, 36, 37, 38]
 
 
-def test_the_lines_of_a_spreadsheet_are_not_empty_but_refused(town: Service, admin: httpx.Client):
+def test_a_row_is_read_in_its_spreadsheet(town: Service, admin: httpx.Client):
+    """Its cells, or where the file is."""
     report = send(admin, SAMPLES / "reiji.xlsx").raise_for_status().json()
 
-    async def read() -> Any:
+    async def read(line: int) -> Any:
         async with Client(f"{str(town.anyone.base_url).rstrip('/')}/mcp") as client:
-            return await client.call_tool("read_source", {"document_id": report["document"], "line": 5})
+            told = {"document_id": report["document"], "line": line}
+            return await client.call_tool("read_source", told)
 
-    answer = anyio.run(read)
+    [line] = anyio.run(read, 6).structured_content["lines"]
+    assert (line["line"], line["sheet"]) == (6, "Sheet1")
+    assert line["cells"][1:4] == ["②", "産後ケア", "健康課"]
+    answer = anyio.run(read, 99)
     assert answer.is_error
     assert f"/documents/{report['document']}/content" in answer.content[0].text
 

@@ -8,9 +8,11 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from app.cli import beside
 from app.documents.importing import Told, import_document
+from app.models import DOCUMENT
 from app.pages.html import percent
 from tests.conftest import SEED, Backend, Service, running
 from tests.invented import invent
@@ -295,6 +297,50 @@ def test_a_spreadsheet_tells_what_was_read_from_which_line(town: Service, admin:
     shown = [line for line in source.tables[0] if line[0] == str(row["source_line"])]
     assert shown[-1][1:] == ["1-2 産後ケア", "平成30年度（2018）", row["rating_printed"]]
     assert f"/documents/{row['document_id']}/content" in source.links
+    # The cells stand below, under their headers, as they are in the file.
+    [cells] = re.findall('(?s)<td class="cells".*?</td>', source.answer.text)
+    told = re.findall("<dt[^>]*>(.*?)</dt><dd[^>]*>(.*?)</dd>", cells.replace("\n", ""))
+    plain = [tuple(re.sub("<[^>]*>", "", each) for each in pair) for pair in told]
+    assert plain == [
+        ("シート", "Sheet1"),
+        ("基本目標", "基本目標１　安心して産み育てる"),
+        ("番号", "②"),
+        ("事業名", "産後ケア"),
+        ("担当課", "健康課"),
+        ("実施内容 平成29年度（2017）", "5組が利用した。"),
+        ("評価 平成29年度（2017）", "B"),
+        ("課題 平成29年度（2017）", "周知不足"),
+        ("実施内容 平成30年度（2018）", "9組が利用した。"),
+        ("評価 平成30年度（2018）", "A"),
+        ("課題 平成30年度（2018）", "委託先の確保"),
+        ("備考", "30年度から日帰り型を追加"),
+    ]
+    assert "sheets have a line" not in page(town.anyone, address, **ENGLISH).text
+    assert 'class="cells"' not in page(town.anyone, address.partition("?")[0]).answer.text
+    assert 'class="cells"' not in page(town.anyone, address.partition("?")[0] + "?line=1").answer.text
+
+
+def test_where_several_sheets_have_a_line_none_is_guessed(town: Service, admin: httpx.Client):
+    report = send(admin, SAMPLES / "zukai.xlsx").raise_for_status().json()
+    rows = admin.get("/evaluations?plan=zukai-kankyo").json()["results"]
+    address = f"/p/zukai-kankyo/documents/{report['document']}"
+    assert sorted(row["source_line"] for row in rows) == [5, 5, 6, 6]
+    source = page(town.anyone, f"{address}?line=6")
+    assert "6行目のあるシートは2枚あります" in source.text
+    assert "シート 第１節" in source.text
+    assert "シート 第２節" in source.text
+
+
+def test_a_spreadsheet_that_cannot_be_opened_any_more_is_for_downloading(town: Service, admin: httpx.Client):
+    """It is tried once: the page says so from then on."""
+    report = send(admin, SAMPLES / "reiji.xlsx").raise_for_status().json()
+    with town.database.writing() as session:
+        gone = sa.update(DOCUMENT).where(DOCUMENT.c.id == report["document"])
+        session.execute(gone.values(content=b"PK", sha256="0" * 64))
+    row = admin.get("/evaluations?plan=reiji-kodomo").json()["results"][0]
+    address = f"/p/reiji-kodomo/documents/{report['document']}?line={row['source_line']}"
+    for _ in range(2):
+        assert "この行のセルは、ここでは表示できません" in page(town.anyone, address).text
 
 
 def test_lines_are_counted_as_they_were_when_the_document_was_read(town: Service):

@@ -18,7 +18,7 @@ from typing import IO, Any
 import orjson
 
 from app.documents import records
-from app.documents.previewing import Place, preview
+from app.documents.previewing import MOST_CHARACTERS, Place, preview
 from app.documents.reading import Problem, Records, Sheet, Unreadable, kind_of, read_file
 from app.documents.recognising import recognise
 from app.documents.tables import Asked, Recognised
@@ -66,10 +66,24 @@ def understood(
     With `lines` the head has a `table`: of each sheet so many lines as printed, and as many that are spoken of or
     stand at these places.
     """
-    kind_of(name)  # what cannot be read at all needs no child
+    told = {"name": name, "encoding": encoding, "asked": asked, "lines": lines, "places": places[:lines]}
+    with _answered(file, told) as out:
+        head = orjson.loads(out.readline())
+        yield Understood(head, out)
+
+
+def printed(file: IO[bytes], name: str) -> list[tuple[str | None, int, list[str]]]:
+    """Sheet, line and cells of each line of a workbook that is not blank, up to MOST_CHARACTERS of them."""
+    with _answered(file, {"name": name, "encoding": None}) as out:
+        return [orjson.loads(line) for line in out]
+
+
+@contextmanager
+def _answered(file: IO[bytes], told: Mapping[str, Any]) -> Iterator[IO[bytes]]:
+    """What a child says of the file."""
+    kind_of(told["name"])  # what cannot be read at all needs no child
     file.seek(0)
     with tempfile.TemporaryFile() as out:
-        told = {"name": name, "encoding": encoding, "asked": asked, "lines": lines, "places": places[:lines]}
         request = orjson.dumps(told).decode()
         try:
             ended = subprocess.run(  # noqa: S603  (nothing of the request is run: it is read as JSON)
@@ -94,8 +108,7 @@ def understood(
                 "This file cannot be opened within the limits of memory and time. "
                 "Copy the table alone into a new file, or split it.",
             )
-        head = orjson.loads(out.readline())
-        yield Understood(head, out)
+        yield out
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -117,6 +130,9 @@ def _main() -> None:
     gc.disable()  # a child makes no rings of objects, and to look for some in a large table takes a third of its time
     request = orjson.loads(sys.argv[1])
     content = sys.stdin.buffer.read()
+    if "asked" not in request:
+        _print(content, request["name"])
+        return
     head: dict[str, Any] = {"problems": [], "warnings": []}
     rows: Iterator[list[dict[str, Any]]] = iter(())
     try:
@@ -142,6 +158,18 @@ def _main() -> None:
     if not head["problems"]:
         for some in rows:
             out.write(orjson.dumps(some) + b"\n")
+
+
+def _print(content: bytes, name: str) -> None:
+    source = read_file(content, name)
+    left = MOST_CHARACTERS
+    for sheet in [] if isinstance(source, Records) else source:
+        for row in sheet.rows:
+            if row.filled():
+                left -= sum(map(len, row.cells))
+                if left < 0:
+                    return
+                sys.stdout.buffer.write(orjson.dumps([sheet.name, row.line, row.cells]) + b"\n")
 
 
 def _of_tables(

@@ -16,6 +16,7 @@ from app.kit.text import ONE_LINE, terms
 from app.measures import MEASURES, MeasureQuery, embed_evaluations
 from app.models import DOCUMENT, EVALUATION, MEASURE, PLAN, SECTION
 from app.pages.html import AnyPage, Asked, PageRoute, Viewed, data_behind
+from app.pages.workbooks import cells_on, headers_of
 from app.plans import PLANS, PlanQuery, has_usual_order, plan_id
 from app.sections import SECTIONS
 from app.shapes import RowId, Words
@@ -383,17 +384,22 @@ def source_text(
         .order_by(line, MEASURE.c.code_order, EVALUATION.c.fiscal_year, EVALUATION.c.ordinal)
     )
     found = [dict(row) for row in view.session.execute(rows).mappings()]
+    asked_for = any(row["source_line"] == asked.line for row in found)
+    cells = cells_on(view.session, document, asked.line) if asked.line and asked_for else []
     return view.show(
         "source.html",
+        headers={"Cache-Control": "no-store"} if cells is None else {},
         plan=plan,
         document=document,
         asked=asked,
         start=start,
         end=end,
-        lines=text[start:end],
+        printed=text[start:end],
         count=count,
         rows=found,
         codes={row["source_line"]: row["code"] for row in found},
+        cells=cells,
+        headers_of_columns=headers_of(document),
         behind=[("JSON", f"/documents/{id}")],
     )
 
