@@ -392,6 +392,15 @@ def test_two_years_side_by_side_are_the_transitions(towns: httpx.Client):
         for title, name in zip(titles, ("worsened", "improved"), strict=True):
             assert (f"{title} {len(told[name])}" in view.text) is bool(told[name])
     newest = page(towns, "/p/mihon-kodomo/compare")
+    # What moved can be opened: the promise of the first year beside the work of the second.
+    moved = newest.answer.text.partition('<tr class="story">')[2].partition("</tr>")[0]
+    [first, second] = towns.get(
+        "/evaluations?plan=mihon-kodomo&measure=1-2&sort=-fiscal_year&limit=2"
+    ).json()["results"][::-1]
+    told = re.findall('<span lang="ja">(.*?)</span>', moved.partition("<dl>")[2])
+    assert told == [first["next_plan"], second["implementation"], second["rationale"]]
+    assert "令和3年度（2021）の次年度計画" in newest.text
+    assert newest.answer.text.count('<tr class="story">') == 6  # of what stayed the same, none
     assert "/plans/mihon-kodomo/transitions?from=2021&to=2022" in newest.links
     assert "比べるには、異なる2つの年度が必要です" in page(towns, f"{FUJIMI_PLAN}/compare").text
 

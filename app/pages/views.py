@@ -35,6 +35,7 @@ PLANS_A_PAGE = 100
 LINES_A_PAGE = 400
 MOST_STANDING_OUT = 8
 MOST_LISTED = 20
+MOST_TOLD = 100
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -336,6 +337,7 @@ def two_years(view: Viewed, slug: Slug, asked: Annotated[YearsAsked, Query()]) -
         after=after,
         moves=moves,
         matrix=_matrix(plan, moves) if moves else {},
+        stories=_stories(view.session, moves) if moves else {},
         order=_order(plan),
         behind=behind,
     )
@@ -347,6 +349,21 @@ def _matrix(plan: Row, moves: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     for cell in moves["matrix"]:
         matrix[cell["from"]][cell["to"]] = cell["count"]
     return matrix
+
+
+def _stories(session: Session, moves: Mapping[str, Any]) -> dict[int, Row]:
+    """Of the measures that moved, the first ones: what the first year had planned, and what the second did, and why."""
+    before, after = moves["metadata"]["from"], moves["metadata"]["to"]
+    moved = [move["measure_id"] for move in moves["worsened"] + moves["improved"]][:MOST_TOLD]
+    told: dict[int, Row] = {id: {"planned": [], "done": []} for id in moved}
+    rows = (
+        sa.select(EVALUATION)
+        .where(EVALUATION.c.measure_id.in_(moved), EVALUATION.c.fiscal_year.in_((before, after)))
+        .order_by(EVALUATION.c.measure_id, EVALUATION.c.ordinal)
+    )
+    for row in session.execute(rows).mappings():
+        told[row["measure_id"]]["planned" if row["fiscal_year"] == before else "done"].append(dict(row))
+    return told
 
 
 # ---------------------------------------------------------------------------------------------------------
