@@ -14,10 +14,13 @@ import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.sync_api import Browser, Page, expect
 
+from app.cli import beside
+from app.documents.importing import Told, import_document
 from app.kit.settings import ROOT
 from app.pages.html import PATTERNS
 from tests.conftest import Backend, lent
 from tests.invented import invent
+from tests.test_samples import SAMPLES
 
 FUJIMI, CHILDREN, STRATEGY = "/p/fujimi-yumetsunagu", "/p/mihon-kodomo", "/p/mihon-senryaku"
 PAGES = [
@@ -33,6 +36,7 @@ PAGES = [
     f"{STRATEGY}/compare?lang=en",
     f"{FUJIMI}/compare",
     f"{FUJIMI}/documents/1?line=36",
+    "/p/reiji-kodomo/documents/2?line=6",
     "/guide",
     "/dictionary",
     "/docs/problems",
@@ -48,6 +52,8 @@ def shown(sqlite: Backend) -> Iterator[httpx.Client]:
     with lent(sqlite) as service:
         with service.database.writing() as session:
             invent(session)
+            sheet = SAMPLES / "reiji.xlsx"
+            import_document(session, sheet.read_bytes(), sheet.name, Told.model_validate(beside(sheet)))
         yield service.anyone
 
 
@@ -102,6 +108,7 @@ def test_every_page_is_for_everybody_at_every_width(browser: Browser, shown: htt
         for path in PAGES:
             visit.page.set_viewport_size(PHONE)
             visit.go(path)
+            visit.page.locator("details").evaluate_all("all => all.forEach(each => each.open = true)")
             for size in (PHONE, DESK):
                 visit.page.set_viewport_size(size)
                 assert visit.page.evaluate("document.documentElement.scrollWidth") <= size["width"], path
