@@ -26,7 +26,9 @@ def index_of(table: str) -> str:
 def holding(table: sa.Table, words: Sequence[str]) -> list[sa.ColumnElement[bool]]:
     """Whether the rows of a table hold all of these words, found by the index."""
     paired = [word for word in words if len(word) > 1]
-    longer = [word for word in words if len(word.encode("utf-16-le")) != 4]  # of what is one pair, the index knows all
+    longer = [
+        word for word in words if len(word.encode("utf-16-le")) != 4
+    ]  # of what is one pair, the index knows all
     return [*([_Paired(table, paired)] if paired else []), *reading(table, longer)]
 
 
