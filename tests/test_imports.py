@@ -149,6 +149,16 @@ def test_a_file_without_a_name_is_what_its_media_type_says(admin: httpx.Client):
     assert errors(answer)[0]["parameter"] == "name"
 
 
+def test_a_form_is_no_file(admin: httpx.Client):
+    part = {"file": ("table.tsv", text(HEAD, ROW))}
+    for told in (NEW, {**NEW, "name": "table.tsv"}, {**NEW, "name": "table.xlsx"}):
+        [error] = errors(admin.post("/imports", params=told, files=part, headers=ENGLISH))
+        assert "Send the file itself as the body" in error["detail"]
+    [error] = errors(admin.post("/imports", params={**NEW, "name": "t.csv"}, files=part))
+    assert "--data-binary @ファイル名" in error["detail"]
+    assert admin.get("/plans/new").status_code == 404
+
+
 def test_an_editor_imports_into_plans_of_the_own_municipality_only(town: Service):
     with town.holder(town.key("editor", KAWAGOE)) as stranger, town.holder(town.key("editor", FUJIMI)) as own:
         before = own.get("/plans").json()["metadata"]["revision"]
@@ -215,6 +225,36 @@ def test_what_a_document_has_no_column_for_stays(admin: httpx.Client):
     report(post(admin, text([*HEAD[:5], "予算額"], [*ROW[:4], "B", "200"]), plan="new"))
     [row] = rows(admin)
     assert (row["rating"], row["rationale"], row["extra"]) == ("B", "会場", {"予算額": "200", "備考": "注記"})
+
+
+@pytest.mark.parametrize("below", [[], [["合計", "", "", "42回", "", ""]], [["※ 再掲を除く", *[""] * 5]]])
+def test_a_table_without_a_row_of_a_measure_is_no_success(below: list[list[str]], admin: httpx.Client):
+    [error] = errors(post(admin, text(HEAD, *below), **NEW))
+    assert error["line"] == 2
+    assert "no row of a measure below it" in error["detail"]
+    assert "--data-binary" not in error["detail"]
+    told = {"plan": PLAN, "name": "table.tsv"}
+    [error] = errors(admin.post("/imports", params=told, content=text(HEAD, *below)))
+    assert "施策の行がありません" in error["detail"]
+
+
+@pytest.mark.parametrize("name", ["table.tsv", "table.csv", "rows.jsonl", "notes.tsv"])
+def test_who_lost_the_line_breaks_on_the_way_is_told_how_to_send_them(name: str, admin: httpx.Client):
+    """As curl -d does it, which is what people try first."""
+    content = {
+        "table.tsv": text(HEAD, ROW, [*ROW, "1-2"]),
+        "table.csv": text(HEAD, ROW, title=None).replace(b"\t", b","),
+        "rows.jsonl": admin.get("/sections.jsonl").content,
+        "notes.tsv": "番号と名称\nを書く".encode(),
+    }[name]
+    told = errors(post(admin, content.replace(b"\n", b""), name, **NEW))
+    assert "send it with curl --data-binary @FILE and not with -d" in told[0]["detail"]
+    assert told[0].get("line") in (1, None)
+
+
+def test_what_is_wrong_with_the_rows_is_told_and_not_that_there_are_none(admin: httpx.Client):
+    [error] = errors(post(admin, text(HEAD, [*ROW, "欄外"]), **NEW))
+    assert (error["line"], "7 columns" in error["detail"]) == (3, True)
 
 
 def test_a_new_plan_needs_its_municipality_and_a_title(admin: httpx.Client):

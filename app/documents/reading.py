@@ -43,6 +43,23 @@ INERT = re.compile(r"'(?='*[=+\-@\t\r])")
 # What a spreadsheet shows where a formula fails.
 ERROR = re.compile(r"#(?:[A-Z]{3,}(?:/0)?[!?]|N/A|GETTING_DATA|名前\?)|Err:[0-9]{3}")
 
+# As a form of the web sends a file: one part of several, each below a line that tells them apart.
+FORM = re.compile(rb"\s*--[^\r\n]{1,200}\r?\nContent-(?:Disposition|Type|Length|Transfer-Encoding):", re.I)
+
+NO_FORM = (
+    "フォーム（multipart/form-data）として送られています。ファイルそのものを本文として送ってください"
+    "（curl では -F ではなく --data-binary @ファイル名）。",
+    "This is a form (multipart/form-data). Send the file itself as the body "
+    "(with curl: --data-binary @FILE and not -F).",
+)
+# In both languages, behind what is wrong with a file that is one line.
+LOST_BREAKS = (
+    "ファイルの全体が1行になっています。送るときに改行が失われたのであれば、"
+    "curl では -d ではなく --data-binary @ファイル名 で送ってください。",
+    " All of the file stands in one line: if its line breaks were lost on the way, "
+    "send it with curl --data-binary @FILE and not with -d.",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -113,6 +130,8 @@ def kind_of(name: str) -> str:
 
 def read_file(content: bytes, name: str, encoding: str | None = None) -> list[Sheet] | Records:
     kind = kind_of(name)
+    if FORM.match(content):
+        raise Unreadable(1, *NO_FORM)
     if kind in (".xlsx", ".xls", ".ods"):
         from app.documents.spreadsheets import read_workbook  # calamine stays out of whoever reads text only
 
@@ -258,9 +277,10 @@ def read_records(content: bytes, *, lines: bool, encoding: str | None = None) ->
     if lines:
         printed = text.removesuffix("\n").split("\n")
         _refuse_size(len(printed), len(printed))
+        lost = LOST_BREAKS if len(printed) == 1 else ("", "")
         for line, one in enumerate(printed, 1):
             if one.strip():
-                objects.append((line, _parsed(one, line)))
+                objects.append((line, _parsed(one, line, lost)))
     else:
         whole = _parsed(text, None)
         if isinstance(whole, dict) and "results" in whole:
@@ -274,8 +294,9 @@ def read_records(content: bytes, *, lines: bool, encoding: str | None = None) ->
     return Records(encoding, objects)
 
 
-def _parsed(text: str, line: int | None) -> Any:
+def _parsed(text: str, line: int | None, lost: tuple[str, str] = ("", "")) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        raise Unreadable(line, "JSON として読み取れません。", "This is not valid JSON.") from None
+        ja, en = lost
+        raise Unreadable(line, f"JSON として読み取れません。{ja}", f"This is not valid JSON.{en}") from None

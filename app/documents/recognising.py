@@ -15,7 +15,7 @@ from app.documents.codes import take_from_titles
 from app.documents.columns import Columns
 from app.documents.headers import Headers
 from app.documents.measures import Measures
-from app.documents.reading import Row, Sheet
+from app.documents.reading import LOST_BREAKS, Row, Sheet
 from app.documents.rows import Rows
 from app.documents.tables import UNKEEPABLE, Asked, Block, Entry, Notes, Recognised
 from app.documents.tops import Top
@@ -69,6 +69,8 @@ class _Document:
         """Read the sheets, and return those with a table."""
         entries: list[Entry] = []
         read: list[Sheet] = []
+        headers: list[tuple[str | None, Row]] = []
+        below = False  # whether there are rows at all
         self.notes.sheets = [sheet.name for sheet in sheets]
         for sheet in sheets:
             if self.asked.sheets and sheet.name not in self.asked.sheets:
@@ -79,6 +81,8 @@ class _Document:
             first = self.headers.first(rows)
             if first is not None:
                 read.append(sheet)
+                headers.append((self.notes.sheet, rows[first.start]))
+                below = below or len(rows) > first.stop
                 entries += self._entries(rows, first, sheet)
             elif rows and len(sheets) > 1:
                 self.notes.warn(
@@ -86,6 +90,8 @@ class _Document:
                     "This sheet has no table header and was not read.",
                 )
         self.measures.read(entries)
+        if headers and not entries and not (below and self.notes.problems):
+            self._tell_no_rows(sheets, *headers[0])
         self.notes.sheet = None
         if read:
             self._check_mapping()
@@ -156,14 +162,30 @@ class _Document:
             f"There is no sheet {excerpt(name)}; there are {names}.",
         )
 
+    def _tell_no_rows(self, sheets: Sequence[Sheet], sheet: str | None, header: Row) -> None:
+        self.notes.sheet = sheet
+        ja, en = LOST_BREAKS if _in_one_line(sheets) else ("", "")
+        self.notes.wrong(
+            f"表の見出しはありますが、その下に施策の行がありません。施策の行があるファイルを送ってください。{ja}",
+            f"There is the header of a table, and no row of a measure below it. Send a file with its rows.{en}",
+            header,
+        )
+
     def _tell_no_header(self, sheets: Sequence[Sheet]) -> None:
         encodings = ", ".join({sheet.encoding for sheet in sheets if sheet.encoding})
         ja = f"（文字コードは {encodings} として読みました）" if encodings else ""
         en = f"; the file was read as {encodings}" if encodings else ""
+        lost = LOST_BREAKS if _in_one_line(sheets) else ("", "")
         self.notes.wrong(
             f"表の見出し（{LISTED}など）が見つかりません{ja}。"
             "見出しの行があるファイルを送るか、正しい文字コードを encoding で指定するか、"
-            "mapping で列の見出しを教えてください。",
+            f"mapping で列の見出しを教えてください。{lost[0]}",
             f"No table header ({LISTED} or the like) was found{en}. "
-            "Send a file that has its header row, name the right encoding, or tell the columns with mapping.",
+            "Send a file that has its header row, name the right encoding, or tell the columns with mapping."
+            f"{lost[1]}",
         )
+
+
+def _in_one_line(sheets: Sequence[Sheet]) -> bool:
+    """Whether all of a text stands in one line, which is no table."""
+    return [len(sheet.rows) for sheet in sheets if sheet.encoding] == [1]

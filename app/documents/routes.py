@@ -17,7 +17,7 @@ from app.access import bearer, writer
 from app.changes import RevisionRead, hold, revision
 from app.documents.importing import Refused, Told, explain, take_in, understood
 from app.documents.previewing import MOST_LINES
-from app.documents.reading import MEDIA_TYPES
+from app.documents.reading import MEDIA_TYPES, NO_FORM
 from app.documents.reports import ImportReport
 from app.fiscal_years import FiscalYearParameter
 from app.kit.database import Reading, brief, turn_of
@@ -298,6 +298,8 @@ def _name(request: Request, query: ImportQuery) -> str:
     for suffix, its in MEDIA_TYPES.items():
         if its == media_type:
             return f"import{suffix}"
+    if media_type == "multipart/form-data":
+        raise Invalid(Finding(Say(*NO_FORM)))
     says = Say(
         "ファイル名を name か Content-Disposition で指定してください。拡張子から形式が分かります。",
         "Give the file's name in name or in Content-Disposition: its suffix says what kind it is.",
