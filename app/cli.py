@@ -71,6 +71,14 @@ FILTERS = {
     "encoding": "of .csv and .tsv: utf-8 or cp932",
 }
 
+# What messages call the parameters of POST /imports. What they quote from a document is left as it is.
+PARAMETER = re.compile(
+    r"""「[^」]*」|(?<=\s)'[^']*'|(?<![\w"-])(?P<name>fiscal_year|municipality_code|on_rename|on_repeat|numbering"""
+    r"""|(?<=with )(?:plan|title|sheet|mapping)|(?<=Leave )plan|(?<=municipality_code and )municipality"""
+    r"""|(?:plan|title|municipality|sheet|encoding|mapping)(?= [はがをにでと]))(?:=(?P<value>\w+))?(?![\w"-])""",
+    re.ASCII,
+)
+
 
 class Stop(Exception):
     """Something is wrong that the person at the terminal can put right."""
@@ -86,6 +94,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run: Callable[[argparse.Namespace, Settings], None] = options.run
         run(options, settings)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads along, as head does, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Most tell what they have done when it is done. These two were at work: a shell calls that SIGPIPE.
+        return 141 if run in (_doctor, _mirror) else 0
     except (Stop, Unusable) as stop:
         print(f"shinchoku: {stop}", file=sys.stderr)
         return 1
@@ -146,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     importing.add_argument("--plan", help="slug of the plan")
     importing.add_argument("--municipality-code", help="to make a plan that does not exist yet")
     importing.add_argument("--municipality", help="its name")
+    importing.add_argument("--title", help="the title of that plan, where the document's is that of a report")
     importing.add_argument("--encoding", help="when it is not recognised, such as cp932")
     importing.add_argument("--fiscal-year", help="when the document does not say it, such as H29")
     importing.add_argument("--sheet", help="which sheets to read, by comma; all with a table otherwise")
@@ -378,7 +392,8 @@ def _print_report(plan: str | None, report: dict[str, Any], *, dry_run: bool) ->
         if codes:
             print(f"  measures {kind}: {', '.join(codes)}")
     for warning in report["warnings"]:
-        print(f"  {_placed(warning)}{warning['ja']} {warning['en']}{_shown(warning.get('text'))}")
+        says = Say(warning["ja"], warning["en"])
+        print(f"  {_placed(warning)}{_by_options(says)}{_shown(warning.get('text'))}")
     if report["mapping"]:
         print("  [mapping]")
         columns: dict[int, dict[str, Any]] = {}
@@ -393,6 +408,17 @@ def _print_report(plan: str | None, report: dict[str, Any], *, dry_run: bool) ->
             ]
             field = f"{{{', '.join(told)}}}" if len(told) > 1 else json.dumps(column["field"])
             print(f"  {place} = {field}  # {' '.join(column['header'].split())}")
+
+
+def _by_options(says: Say) -> str:
+    """A message, with the parameters that it names as options of the command."""
+
+    def option(found: re.Match[str]) -> str:
+        if found["name"] is None:
+            return found[0]
+        return f"--{found['name'].replace('_', '-')}" + (f" {found['value']}" if found["value"] else "")
+
+    return " ".join(PARAMETER.sub(option, words) for words in says)
 
 
 def _placed(place: dict[str, Any]) -> str:
@@ -511,10 +537,17 @@ def _explained(file: Path) -> Iterator[None]:
         lines = [f"{file.name}: {places} not understood; nothing was written"]
         for unclear in refused.unclear:
             place = _placed({"sheet": unclear.sheet, "line": unclear.line, "column": unclear.column})
-            lines.append(f"  {place or ': '}{unclear.ja} {unclear.en}{_shown(unclear.text)}")
+            says = Say(unclear.ja, unclear.en)
+            lines.append(f"  {place or ': '}{_by_options(says)}{_shown(unclear.text)}")
         raise Stop("\n".join(lines)) from None
     except Problem as problem:
-        raise Stop("\n  ".join(f"{says.ja} {says.en}" for says in _sentences(problem))) from None
+        lines = [_by_options(says) for says in _sentences(problem)]
+        if any(found.parameter in Told.model_fields for found in problem.findings):
+            notes = file.with_suffix(".toml").name
+            lines.append(
+                f"{notes} に書いておくこともできます。 It may stand in {notes} beside the file, too."
+            )
+        raise Stop("\n  ".join(lines)) from None
 
 
 def _sentences(problem: Problem) -> list[Say]:

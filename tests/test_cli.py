@@ -1,10 +1,13 @@
 """The `shinchoku` command, as the people who run the service meet it: a process with its output and exit code."""
 
 import json
+import os
 import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -19,9 +22,10 @@ from psycopg.sql import SQL, Identifier
 from app.kit import migrations
 from app.models import API_KEY, FEED, now
 from tests.conftest import SEED, Backend, Here, Service, opened
-from tests.processes import caller, free_port, serving, shinchoku
+from tests.processes import caller, environment, free_port, serving, shinchoku
 
 PLAN = "fujimi-yumetsunagu"
+ROOT = SEED.parent.parent
 KEY = re.compile(r"shk_[0-9a-f]{8}_[0-9a-f]{64}")
 
 
@@ -268,6 +272,50 @@ def test_what_a_file_does_not_say_can_be_told_on_the_command_line(any_database: 
     answer = shinchoku("import", document, *told, database_url=any_database)
     assert (answer.returncode, answer.stderr) == (0, "")
     assert revision(any_database) == 56
+
+
+def test_what_is_missing_is_told_as_options_of_the_command(
+    any_database: str, document: Path, refused: Refused
+):
+    notes = document.with_suffix(".toml")
+    notes.unlink()
+    said = refused("import", document, database_url=any_database)
+    assert (
+        "--plan に計画の識別名を指定してください。 Tell which plan the document is about, with --plan:"
+        in said
+    )
+    said = refused("import", document, "--plan", "new", database_url=any_database)
+    assert "To make it, tell --municipality-code and --municipality.\n" in said
+    assert "It may stand in h29.toml beside the file, too." in said
+    told = ["--plan", "new", "--municipality-code", "112356", "--municipality", "富士見市"]
+    document.write_text(document.read_text("utf-8").replace("夢つなぐ", "平成29年度"), "utf-8")
+    done = shinchoku("import", document, *told, database_url=any_database)
+    assert (done.returncode, "--title で指定してください。" in done.stdout) == (0, True)
+    renamed = document.read_text("utf-8").replace("子ども未来応援基金の創設", "基金のon_rename=x")
+    document.write_text(renamed, "utf-8")
+    said = refused("import", document, "--plan", "new", database_url=any_database)
+    assert "「基金のon_rename=x」に変わっています。名称変更であれば --on-rename update を指定" in said
+
+
+@pytest.mark.parametrize(("command", "code"), [(["import", "h29.txt"], 0), (["doctor"], 141)])
+def test_who_stops_reading_ends_a_command_quietly(
+    command: list[str], code: int, any_database: str, document: Path
+):
+    """As `| head -1` does. What an import has written stands, and its exit status says so."""
+    read, written = os.pipe()
+    os.close(read)
+    run = "import sys; from app.cli import main; sys.exit(main())"
+    ended = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {run}", *command],
+        stdout=written,
+        stderr=subprocess.PIPE,
+        env=environment(database_url=any_database),
+        cwd=document.parent,
+        check=False,
+    )
+    os.close(written)
+    assert (ended.returncode, ended.stderr) == (code, b"")
+    assert revision(any_database) == (56 if command[0] == "import" else 0)
 
 
 # ---------------------------------------------------------------------------------------------------------

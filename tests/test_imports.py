@@ -262,6 +262,35 @@ def test_a_new_plan_needs_its_municipality_and_a_title(admin: httpx.Client):
     assert errors(post(admin, text(HEAD, ROW), plan="new"))[0]["parameter"] == "municipality_code"
     [error] = errors(post(admin, text(HEAD, ROW, title=None), **NEW))
     assert error["detail"].startswith("There is no title.")
+    assert report(post(admin, text(HEAD, ROW, title=None), **NEW | {"title": TITLE}))["title"] is None
+    assert admin.get("/plans/new").json()["title"] == TITLE
+
+
+@pytest.mark.parametrize(
+    "title", ["令和元年度 例示計画 進捗状況", "例示計画の実績報告", "例示計画 令和5年度"]
+)
+def test_a_new_plan_that_is_called_like_a_report_is_told_of(title: str, admin: httpx.Client):
+    tried = report(post(admin, text(HEAD, ROW, title=title), dry_run=True, fiscal_year="H29", **NEW))
+    [told] = [warning["en"] for warning in tried["warnings"] if "new plan" in warning["en"]]
+    assert told == (
+        f'The new plan is called "{title}", as this document is. '
+        "Tell its own title with title, without words of a year or a report."
+    )
+    told = {**NEW, "title": TITLE, "fiscal_year": "H29"}
+    for made in (1, 0):  # told once more, it is no other title
+        done = report(post(admin, text(HEAD, ROW, title=title), **told))
+        assert done["created"]["plan"] == made
+        assert [warning for warning in done["warnings"] if "title" in warning["en"]] == []
+        assert admin.get("/plans/new").json()["title"] == TITLE
+
+
+@pytest.mark.parametrize(
+    "title", [TITLE, "第2次例示計画（令和3年度～令和7年度）", "例示計画（令和4年度改定）"]
+)
+def test_a_plan_may_be_called_by_its_term(title: str, admin: httpx.Client):
+    done = report(post(admin, text(HEAD, ROW, title=title), **NEW))
+    assert not any("new plan" in warning["en"] for warning in done["warnings"])
+    assert admin.get("/plans/new").json()["title"] == title
 
 
 def test_a_renamed_measure_waits_to_be_told(admin: httpx.Client):

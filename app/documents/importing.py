@@ -19,7 +19,7 @@ from app.documents.apart import Understood
 from app.documents.previewing import recode, shows
 from app.documents.reading import MEDIA_TYPES, Unreadable, kind_of
 from app.documents.reading import Problem as Unclear
-from app.documents.vocabulary import FIELDS, plain
+from app.documents.vocabulary import FIELDS, of_a_year, plain
 from app.fiscal_years import FiscalYearParameter
 from app.kit.bulk import among
 from app.kit.errors import Finding, Invalid, Say
@@ -40,6 +40,7 @@ from app.models import (
     PlanFields,
     Section,
     Slug,
+    Title,
 )
 from app.municipalities import MunicipalityCode
 from app.sections import NewSection
@@ -110,6 +111,15 @@ class Told(BaseModel):
     ) = None
     municipality: (
         Annotated[Label, Field(description="The municipality's name, for the same (市区町村名)")] | None
+    ) = None
+    title: (
+        Annotated[
+            Title,
+            Field(
+                description="The title of that plan, where the document's own is that of a report (計画名)"
+            ),
+        ]
+        | None
     ) = None
     encoding: (
         Annotated[
@@ -395,7 +405,7 @@ class _Import:
                         "作成するには municipality_code と municipality が必要です。",
                         f"There is no plan {self.slug} yet. To make it, tell municipality_code and municipality.",
                     ),
-                    parameter="municipality_code",
+                    parameter=missing[0],
                 )
             )
         if missing:
@@ -405,13 +415,22 @@ class _Import:
                         None,
                         None,
                         "",
-                        "題名がありません。見出しより上の行に計画の題名を書くか、先に計画を登録してください。",
-                        "There is no title. Write the plan's title on a line above the header, or make the plan first.",
+                        "題名がありません。見出しより上の行に計画の題名を書くか、title で計画名を指定してください。",
+                        "There is no title. Write the plan's title on a line above the header, or tell it with title.",
                     )
                 ]
             )
         if self.writer:
             self.writer.must_be_allowed(str(code))
+        if self.told.title is None and not self.part["plan"] and of_a_year(told["title"]):
+            self.warnings.append(
+                {
+                    "ja": f"新しい計画の名称を、この資料の題名の「{told['title']}」にしました。"
+                    "年度や報告書の言葉を除いた計画名にするには、title で指定してください。",
+                    "en": f'The new plan is called "{told["title"]}", as this document is. '
+                    "Tell its own title with title, without words of a year or a report.",
+                }
+            )
         if "ratings" not in told:
             told["ratings"] = self._scale()
         made = self.counts["plan"] = save(self.session, Plan, [{"slug": self.slug, **told}])
@@ -422,11 +441,11 @@ class _Import:
         row = {name: value for name, value in self.part["plan"].items() if name not in ("slug", "line")}
         told = {
             name: getattr(self.told, name)
-            for name in ("municipality_code", "municipality")
+            for name in ("municipality_code", "municipality", "title")
             if getattr(self.told, name) is not None
         }
         if not row:
-            return told | ({"title": self.head["title"]} if self.head["title"] else {})
+            return ({"title": self.head["title"]} if self.head["title"] else {}) | told
         try:
             whole = PlanFields.model_validate(
                 {"title": "-", "municipality_code": "112356", "municipality": "-", **row}
@@ -757,7 +776,7 @@ class _Import:
             }
             for key in keys[:MOST_WARNINGS]
         ]
-        told = self.head["title"]
+        told = self.told.title or self.head["title"]
         if told is not None and title != told:
             warnings.append(
                 {

@@ -226,7 +226,8 @@ async def import_file(
     show them (JSON, JSONL). All of it is written or nothing, and the same file twice changes nothing.
 
     What was not understood comes as one list of `errors`, each with `line`, `column`, `text` and `detail`. A plan that
-    does not exist yet is made when `municipality_code` and `municipality` are given; its title is the document's.
+    does not exist yet is made when `municipality_code` and `municipality` are given; its title is `title`, or that of
+    the document.
     """
     async with turn_of(request, writes=True) as session:  # who may not write sends no file
         await run_sync(writer, session, credentials)

@@ -222,6 +222,9 @@ TOLD = re.compile(
     r"(?=進捗|実績|評価|取組|実施|結果|報告|[\s)】]|$))"
 )
 REPORTED = re.compile(r"^(?:の|における|\s|\(\d{4}年度?\))*(?:進捗|実績|評価|実施|取組|結果|報告|事業)")
+REPORT = re.compile(
+    "進捗|進行管理|(?:実施|取組|取り組み|達成)状況|実績|報告|評価(?:結果|表|書|シート|一覧|$)|点検|検証"
+)
 MADE = re.compile(r"\s*(?:改[定訂]|策定|制定|作成|公表|発行|版|第\s*\d+\s*[回号])")
 RANGE = re.compile(r"[~〜～\-－–]|から")
 
@@ -249,6 +252,11 @@ def years_of(line: str) -> tuple[list[int], list[int], list[int]]:
         if REPORTED.match(after):
             reported.append(year)
     return reported, about, every
+
+
+def of_a_year(title: str) -> bool:
+    """Whether a title is rather that of a yearly report than that of its plan."""
+    return bool(years_of(title)[1]) or REPORT.search(title) is not None
 
 
 def spaced(text: str) -> str:

@@ -35,7 +35,7 @@ const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[
 function parameters() {
   const asked = new URLSearchParams({ name: file.files[0].name, plan: isNew() ? form.elements.slug.value : plan.value });
   const names = ["fiscal_year", "encoding", "on_rename", "on_repeat", "numbering", "sheet"];
-  for (const name of isNew() ? [...names, "municipality_code", "municipality"] : names)
+  for (const name of isNew() ? [...names, "municipality_code", "municipality", "title"] : names)
     if (form.elements[name].value) asked.set(name, form.elements[name].value);
   if (Object.keys(corrected).length) asked.set("mapping", JSON.stringify(corrected));
   return asked;
