@@ -327,6 +327,54 @@ def test_a_closed_scale_refuses_a_mark_with_its_line(admin: httpx.Client):
 # What is not sure is asked
 
 
+@pytest.mark.parametrize("mark", ["休止", "廃止", "中止"])
+def test_what_was_not_carried_out_is_unrated_until_it_is_declared_a_rating(mark: str, admin: httpx.Client):
+    table = [HEAD, ROW, ["1-2", "食堂", "課", "なし", mark, "感染症"], ["1-3", "塾", "課", "なし", mark, ""]]
+    done = report(post(admin, text(*table), **NEW))
+    [told] = [warning for warning in done["warnings"] if "read as no rating" in warning["en"]]
+    assert (told["line"], told["column"], told["text"]) == (4, 5, mark)
+    assert f"「{mark}」は評価ではなく" in told["ja"]
+
+    def ratings() -> list[tuple[str | None, str]]:
+        return [(row["rating"], row["rating_printed"]) for row in rows(admin)]
+
+    def scale() -> list[str]:
+        return [each["code"] for each in admin.get("/plans/new").json()["ratings"]]
+
+    assert (scale(), ratings()) == (["A"], [("A", "A"), (None, mark), (None, mark)])
+    year = admin.get("/plans/new/document.tsv?fiscal_year=H29").content
+    assert "評価コード".encode() not in year
+    assert report(post(admin, year, plan="new"))["revision"] == done["revision"]
+
+    declared = {
+        "ratings": [*admin.get("/plans/new").json()["ratings"], {"code": mark}],
+        "ratings_closed": True,
+    }
+    assert admin.patch("/plans/new", json=declared, headers={"If-Match": "*"}).status_code == 200
+    before = admin.get("/plans/new/document.tsv?fiscal_year=H29").content
+    stand = report(post(admin, before, plan="new", dry_run=True))
+    assert (stand["updated"]["evaluation"], stand["created"]["evaluation"]) == (0, 0)
+    again = report(post(admin, text(*table), plan="new"))
+    assert again["updated"]["evaluation"] == 2
+    assert ratings()[1:] == [(mark, mark)] * 2
+
+
+def test_a_legend_may_declare_what_was_not_carried_out_a_rating(admin: httpx.Client):
+    legend = [["凡例　A：達成　休止：事業を休止したもの", *[""] * 5], ["※ 廃止の事業は除く", *[""] * 5]]
+    done = report(post(admin, text(*legend, HEAD, ROW, ["1-2", *ROW[1:4], "休止", ""]), **NEW))
+    assert not any("read as no rating" in warning["en"] for warning in done["warnings"])
+    told = {each["code"]: each["label"] for each in admin.get("/plans/new").json()["ratings"]}
+    assert told == {"A": "達成", "休止": "事業を休止したもの"}
+    assert rows(admin)[1]["rating"] == "休止"
+
+
+def test_a_closed_scale_takes_what_was_not_carried_out_as_unrated(admin: httpx.Client):
+    post(admin, text(HEAD, ROW), **NEW)
+    admin.patch("/plans/new", json={"ratings_closed": True}, headers={"If-Match": "*"})
+    assert report(post(admin, text(HEAD, [*ROW[:4], "廃止", ""]), plan="new"))["updated"]["evaluation"] == 1
+    assert (rows(admin)[0]["rating"], rows(admin)[0]["rating_printed"]) == (None, "廃止")
+
+
 def test_a_mapping_wins_and_the_one_of_a_report_can_be_sent_back(admin: httpx.Client):
     header = ["No.", "名前", "係", "やったこと", "できばえ", "H29自己評価"]
     mapping: Any = {"No.": "path", "名前": "title", "係": "department", "やったこと": "implementation"}

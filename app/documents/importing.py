@@ -16,6 +16,7 @@ from app.access import Writer
 from app.changes import ENTITIES, Saved, hold, parents_of, save
 from app.documents import apart
 from app.documents.apart import Understood
+from app.documents.marks import STOPPED
 from app.documents.previewing import recode, shows
 from app.documents.reading import MEDIA_TYPES, Unreadable, kind_of
 from app.documents.reading import Problem as Unclear
@@ -346,6 +347,7 @@ class _Import:
         self.document: int | None = None
         self.seen: set[int] = set()
         self.codes: dict[str, str] = {}  # of measures that were counted: what they are called here
+        self.stopped: set[str] = set()  # marks that are no ratings here
 
     # ---- plan, sections, measures
 
@@ -467,21 +469,30 @@ class _Import:
             for each in error.errors()
         )
 
+    def _stopped(self, known: Iterable[str]) -> set[str]:
+        """The marks of the table that say 休止 or the like and that nobody has declared to be ratings."""
+        told = {mapped["field"] for mapped in self.head["mapping"]}
+        if self.head["kind"] != "table" or "rating_code" in told:  # each row tells its code
+            return set()
+        return (STOPPED & self.part["ratings"].keys()) - {*known, *self.head["legend"]}
+
     def _scale(self) -> list[dict[str, Any]]:
         """The scale of a new plan: the legend's, in its order, then what else appears."""
-        legend = self.head["legend"]
-        codes = [*legend, *(code for code in self.part["ratings"] if code not in legend)]
+        legend, stopped = self.head["legend"], self._stopped(())
+        codes = [*legend, *(code for code in self.part["ratings"] if code not in {*legend, *stopped})]
         plans.check_codes(codes, len(codes))
         scale = [{"code": code, "label": legend.get(code), "description": None} for code in codes]
         return scale if legend else plans.in_usual_order(scale)
 
     def _rate(self) -> None:
         """New codes join the scale, and labels that the legend gives join their codes."""
-        legend, used = self.head["legend"], self.part["ratings"]
+        legend = self.head["legend"]
         scale, closed = self.session.execute(
             sa.select(PLAN.c.ratings, PLAN.c.ratings_closed).where(PLAN.c.id == self.plan)
         ).one()
         known = [rating["code"] for rating in scale]
+        self.stopped = self._stopped(known)
+        used = {code: place for code, place in self.part["ratings"].items() if code not in self.stopped}
         new = [code for code in used if code not in known]
         if new and closed:
             allowed = "、".join(map(excerpt, known))
@@ -505,6 +516,23 @@ class _Import:
             }
             for code in joined
             if code not in legend
+        ]
+        self.warnings += [
+            _warning(
+                Unclear(
+                    text=code,
+                    column=self._column("rating"),
+                    ja=f"「{code}」は評価ではなく、評価のない行として読み、印刷されたまま残しました"
+                    "（rating_printed）。評価の区分であれば、計画の評価区分（ratings）に加えるか、表に凡例"
+                    f"（凡例 {code}：…）を書いて、もう一度取り込んでください。",
+                    en=f"{code} was read as no rating, and kept as printed (rating_printed). If it is one, add it to "
+                    "the plan's ratings or write a legend into the table (凡例 "
+                    f"{code}：…), and import it again.",
+                    **place,
+                )
+            )
+            for code, place in self.part["ratings"].items()
+            if code in self.stopped
         ]
         if legend and not self.counts["plan"].created and not closed:
             scale = self.session.scalar(sa.select(PLAN.c.ratings).where(PLAN.c.id == self.plan)) or []
@@ -661,6 +689,8 @@ class _Import:
         for row in rows:
             code = self.codes.get(row["code"], row["code"])
             told = {name: value for name, value in row.items() if name not in ("plan", "code", "line")}
+            if told.get("rating") in self.stopped:
+                told["rating"] = None
             evaluations.append(
                 told
                 | {"measure_id": self.ids[code], "document_id": self.document, "source_line": row["line"]}

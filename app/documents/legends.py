@@ -4,9 +4,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.documents.marks import STOPPED
 from app.documents.reading import Row
 
 MARK = "[◎○〇◯●△▲▽▼×✕☓✖☆★◇◆□■]|[SA-FＳＡ-Ｆa-eａ-ｅ](?![A-Za-zＡ-Ｚａ-ｚ])"
+MARK += rf"|(?:{'|'.join(sorted(STOPPED))})(?=\s*[:：＝=])"
 NUMBER = r"[0-9０-９](?=\s*[:：＝=…‥])"  # in a line that says of itself to be a legend
 PAIR, PAIR_OR_NUMBER = (
     re.compile(

@@ -20,6 +20,8 @@ UNRATED = {
         *("完了", "終了", "該当なし", "なし"),
     )
 }
+# These say that a measure was not carried out, unless a legend or the scale of the plan has them as ratings.
+STOPPED = {"休止", "廃止", "中止"}
 SYMBOLS = "◎○〇◯●△▲▽▼×✕☓✖☆★◇◆□■"
 MODIFIED = re.compile(
     rf"([{SYMBOLS}])(?![{SYMBOLS}]).+|([A-ZＡ-Ｚa-zａ-ｚ0-9])\s*(?:[(（].+[)）]|[:：].+)", re.S

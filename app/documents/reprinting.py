@@ -1,12 +1,13 @@
 """A year of a plan as a table of the kind that towns publish, which an import reads back as it was."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Container, Generator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlmodel import Session
 
 from app import fiscal_years
+from app.documents.marks import STOPPED
 from app.documents.reading import Row as Line
 from app.documents.reading import Sheet
 from app.documents.recognising import recognise
@@ -25,7 +26,7 @@ def document_rows(session: Session, plan: int, year: int) -> list[list[str]]:
     Where such a table would not be read back as it was (a code that its number does not say, a row out of order),
     it says what it means in four more columns.
     """
-    title = session.scalars(sa.select(PLAN.c.title).where(PLAN.c.id == plan)).one()
+    title, scale = session.execute(sa.select(PLAN.c.title, PLAN.c.ratings).where(PLAN.c.id == plan)).one()
     statement = EVALUATIONS.select(PLAN.c.id == plan, EVALUATION.c.fiscal_year == year).join(
         SECTION, MEASURE.c.section_id == SECTION.c.id
     )
@@ -37,7 +38,8 @@ def document_rows(session: Session, plan: int, year: int) -> list[list[str]]:
             f"The plan has no evaluation in fiscal year {year}.",
         )
     table = _table(title, year, rows, exact=False)
-    return table if _says(table, rows) else _table(title, year, rows, exact=True)
+    unrated = STOPPED - {rating["code"] for rating in scale}
+    return table if _says(table, rows, unrated) else _table(title, year, rows, exact=True)
 
 
 def _table(title: str, year: int, rows: Sequence[Mapping[str, Any]], *, exact: bool) -> list[list[str]]:
@@ -77,8 +79,10 @@ def _short(year: int) -> str:
     return f"{era.letter}{year - era.begins + 1}"
 
 
-def _says(table: Sequence[Sequence[str]], rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether an import would read these rows out of the table."""
+def _says(
+    table: Sequence[Sequence[str]], rows: Sequence[Mapping[str, Any]], unrated: Container[str | None]
+) -> bool:
+    """Whether an import would read these rows out of the table, where these marks are no ratings."""
     found = recognise(Sheet(None, [Line(n, list(cells)) for n, cells in enumerate(table, 1)]))
     if found.problems or len(found.evaluations) != len(rows):
         return False
@@ -91,11 +95,11 @@ def _says(table: Sequence[Sequence[str]], rows: Sequence[Mapping[str, Any]]) -> 
             read.title,
             read.fiscal_year,
             read.ordinal,
-            read.rating,
+            None if read.rating in unrated else read.rating,
             read.rating_printed,
             read.department,
             {name: text for name, text in row["extra"].items() if text.strip()},
-            *(getattr(read, name) for name in COLUMNS),
+            *(getattr(read, name) for name in COLUMNS if name != "rating"),
         )
         == (
             row["section"],
@@ -109,7 +113,7 @@ def _says(table: Sequence[Sequence[str]], rows: Sequence[Mapping[str, Any]]) -> 
             row["rating_printed"],
             row["department"],
             read.extra,
-            *(row[name] for name in COLUMNS),
+            *(row[name] for name in COLUMNS if name != "rating"),
         )
         for read, row in zip(found.evaluations, rows, strict=True)
     )
