@@ -47,6 +47,7 @@ def back_up(database: Database, file: Path) -> None:
                     closing(sqlite3.connect(made)) as copy,
                 ):
                     _copy(source, copy)
+                    copy.execute("PRAGMA journal_mode=DELETE")  # a file alone, also where it is only read
             else:
                 ours = [f"--table={name}" for name in TABLES]
                 plain = ("--format=custom", "--no-owner", "--no-privileges")
@@ -78,7 +79,7 @@ def _restore_sqlite(database: Database, file: Path) -> None:
     with TemporaryDirectory(prefix="shinchoku-") as folder:
         prepared = Path(folder) / "prepared.db"
         try:
-            with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as source:
+            with closing(sqlite3.connect(_to_read(file), uri=True)) as source:
                 if source.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
                     raise Unusable(f"{file} is damaged")
                 with closing(sqlite3.connect(prepared)) as copy:
@@ -94,6 +95,8 @@ def _restore_sqlite(database: Database, file: Path) -> None:
                 new.dispose()
         except CommandError:
             raise Unusable(f"{file} was made by a newer version of Shinchoku") from None
+        except (OSError, sqlite3.OperationalError) as error:
+            raise Unusable(f"{file} cannot be read: {error}") from None
         except (sqlite3.DatabaseError, sa.exc.SQLAlchemyError):
             raise Unusable(f"{file} is no backup of Shinchoku's SQLite database") from None
         try:
@@ -104,6 +107,19 @@ def _restore_sqlite(database: Database, file: Path) -> None:
                 _copy(source, target)
         except sqlite3.Error as error:
             raise Unusable(f"{_path(database)} cannot be written: {error}") from None
+
+
+def _to_read(file: Path) -> str:
+    """The address at which SQLite reads the file and leaves nothing beside it.
+
+    An older backup says that it has a log (WAL), which SQLite would make anew, also in order to read. Where there is
+    none, nobody has the file open, and it can be read as one that never changes.
+    """
+    with file.open("rb") as opened:
+        logged = opened.read(20)[18:] == b"\x02\x02"
+    file = file.resolve()
+    alone = logged and not file.with_name(f"{file.name}-wal").is_file()
+    return f"{file.as_uri()}?mode=ro" + ("&immutable=1" if alone else "")
 
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection) -> None:

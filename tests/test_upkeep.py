@@ -15,6 +15,7 @@ from app.backups import back_up
 from app.changes import save
 from app.kit import migrations, search
 from app.models import CHANGE, EVALUATION, Plan, Section, now
+from app.models import PLAN as PLAN_TABLE
 from tests.conftest import FUJIMI, Backend, Here, Service, opened, running
 from tests.test_changes import write_at_random
 from tests.test_feed import end_of, got, next_of, refusal
@@ -205,6 +206,45 @@ def test_a_backup_of_an_earlier_form_is_brought_to_the_newest(backend: Backend, 
     assert here("restore", file, database_url=url)[0] == 0
     assert here("doctor", database_url=url)[0] == 0
     backend.drop(url)
+
+
+@pytest.mark.parametrize("logged", [False, True], ids=["new", "old"])
+def test_a_backup_is_one_file_and_is_read_without_another_beside_it(
+    logged: bool, sqlite: Backend, here: Here, tmp_path: Path
+):
+    """As from a folder in which nobody may write; those of earlier versions say that they have a log (WAL)."""
+    file, url = tmp_path / "backup", sqlite.seeded()
+    assert here("backup", file, database_url=url)[0] == 0
+    assert file.read_bytes()[18:20] == b"\x01\x01"
+    if logged:
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+        assert file.read_bytes()[18:20] == b"\x02\x02"
+    beside = [file, tmp_path / "backup-shm", tmp_path / "backup-wal"]
+    assert [each.exists() for each in beside] == [True, False, False]
+    code, _, said = here("restore", file, database_url=url)
+    assert (code, said) == (0, "")
+    assert [each.exists() for each in beside] == [True, False, False]
+    beside[1].mkdir()  # so that even an administrator can make no file there
+    assert here("restore", file, database_url=url)[0] == 0
+    assert here("doctor", database_url=url)[0] == 0
+    sqlite.drop(url)
+
+
+def test_what_stands_in_the_log_of_a_file_in_use_is_restored_as_well(
+    sqlite: Backend, here: Here, tmp_path: Path
+):
+    file, url = tmp_path / "backup", sqlite.seeded()
+    assert here("backup", file, database_url=url)[0] == 0
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("UPDATE plan SET title = 'in the log'")
+        connection.commit()
+        assert b"in the log" not in file.read_bytes()
+        assert here("restore", file, database_url=url)[0] == 0
+    with opened(url) as database, database.reading() as session:
+        assert session.execute(sa.select(PLAN_TABLE.c.title)).scalars().one() == "in the log"
+    sqlite.drop(url)
 
 
 def test_a_backup_overwrites_nothing(town: Service, here: Here, tmp_path: Path):

@@ -474,7 +474,7 @@ class _Import:
         told = {mapped["field"] for mapped in self.head["mapping"]}
         if self.head["kind"] != "table" or "rating_code" in told:  # each row tells its code
             return set()
-        return (STOPPED & self.part["ratings"].keys()) - {*known, *self.head["legend"]}
+        return STOPPED.intersection(self.part["ratings"]) - {*known, *self.head["legend"]}
 
     def _scale(self) -> list[dict[str, Any]]:
         """The scale of a new plan: the legend's, in its order, then what else appears."""
