@@ -139,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     serve = commands.add_parser(
-        "serve", help="answer over HTTP; an empty database is filled with the seed first"
+        "serve", help="answer over HTTP, after `migrate`; an empty database is filled with the seed first"
     )
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=_port, default=8000)
