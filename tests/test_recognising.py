@@ -1629,3 +1629,51 @@ def test_where_numbers_begin_anew_it_is_told_which_column_may_be_the_section() -
     assert '{"1": "section"}' in only_problem(table(text)).ja
     found = table(text, mapping={"1": {"field": "section"}})
     assert [row[:2] for row in brief(found)] == [("歳入-1", "税"), ("歳出-1", "人件費")]
+
+
+RATED = "い計画 R5年度実績\n番号,事業名,取組状況,評価,課題\n1-1,学習,した,A,\n1-2,食堂,した,B,\n"
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        "評価,件数,割合,,\nA,1,50%,,\nB,－,50%,,\n計,2,100%,,",
+        ",,,評価,件数\n,,,A,1\n,,,B,1",
+        "評価,A,B,計,\n件数,1,1,2,\n構成比,50%,50%,100%,",
+        "評価の集計,,,,\n評価区分,施策数,,,\nA（目標をおおむね達成している）,1,,,\nB（遅れ）,1,,,",
+    ],
+)
+def test_a_table_that_counts_the_ratings_is_no_measure(below: str) -> None:
+    found = table(RATED + below)
+    assert [row[0] for row in brief(found)] == ["1-1", "1-2"]
+    [told] = found.warnings
+    assert (told.line, "ratings are counted" in told.en) == (5, True)
+    again = table(f"{RATED}{below}\n1-3,塾,3回,A,")
+    assert [row[0] for row in brief(again)] == ["1-1", "1-2", "1-3"]
+
+
+@pytest.mark.parametrize("row", ["1-3,評価,件数,A,", "1-3,評価,3,A,", "1-3,達成度,12,B,"])
+def test_a_measure_may_be_called_like_what_is_counted(row: str) -> None:
+    assert brief(table(f"{RATED}{row}\n1-4,5,6,A,"))[2][0] == "1-3"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("い計画 R5年度実績\n番号,1-1\n事業名,学習\n取組状況,した\n評価,A\n番号,1-2\n事業名,食堂", 2),
+        ("い計画\n項目,内容\n事業名,学習\n担当課,課\nR5取組状況,した\nR5評価,A", 2),
+    ],
+)
+def test_a_form_for_each_measure_is_told_to_be_made_a_table(text: str, line: int) -> None:
+    problem = only_problem(table(text))
+    assert problem.line == line
+    assert "side by side in one row" in problem.en
+    assert "行と列の入れ替え" in problem.ja
+
+
+def test_a_legend_may_have_a_sheet_of_its_own() -> None:
+    found = book(("表", RATED.strip()), ("凡例", "評価の区分\nA,達成\nB,遅れている"))
+    assert found.legend == {"A": "達成", "B": "遅れている"}
+    assert found.sheets == ["表"]
+    [told] = found.warnings
+    assert (told.sheet, "only the legend" in told.en) == ("凡例", True)

@@ -39,6 +39,19 @@ class Headers:
                 return range(place, place + size)
         return self._told(near, self.numbers) if len(self.numbers) >= ENOUGH else None
 
+    def upright(self, rows: Sequence[Row]) -> Row | None:
+        """The first of several rows that begin with the names of fields, as on a form, where they should stand side
+        by side.
+        """
+        begin: dict[int, Row] = {}
+        named: dict[int, set[str | None]] = {}
+        for row in rows[:MOST_ROWS_ABOVE]:
+            filled = row.filled()
+            if len(filled) > 1 and (said := self._named(row.cell(filled[0]))) and said.field:
+                begin.setdefault(filled[0], row)
+                named.setdefault(filled[0], set()).add(said.field)
+        return next((begin[place] for place, fields in named.items() if len(fields) >= ENOUGH), None)
+
     def _told(self, rows: Sequence[Row], told: Sequence[int]) -> range | None:
         """The first row that fills all of these columns, or most of them if that one holds values."""
         cells = [[cell for column in told if (cell := row.cell(column).strip())] for row in rows]

@@ -10,7 +10,7 @@ Where a rule is not sure it does not guess: it says what it found, and how to te
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from app.documents import legends
+from app.documents import legends, tallies
 from app.documents.codes import take_from_titles
 from app.documents.columns import Columns
 from app.documents.headers import Headers
@@ -84,6 +84,12 @@ class _Document:
                 headers.append((self.notes.sheet, rows[first.start]))
                 below = below or len(rows) > first.stop
                 entries += self._entries(rows, first, sheet)
+            elif rows and len(sheets) > 1 and (legend := legends.read(rows).codes):
+                self.top.legend = {**legend, **self.top.legend}
+                self.notes.warn(
+                    "表の見出しがないので、このシートは凡例だけを読みました。",
+                    "This sheet has no table header: only the legend in it was read.",
+                )
             elif rows and len(sheets) > 1:
                 self.notes.warn(
                     "表の見出しがないので、このシートは読みませんでした。",
@@ -120,8 +126,11 @@ class _Document:
                 self.top.legend.setdefault(mark, meaning)
             reader = Rows(block, self.top.headings, self.top.lines, above, self.notes)
             its: list[Entry] = []
+            counted = self._tallied(block)
             for place, row in enumerate(block.rows):
-                if place in legend.rows:
+                if place in counted:
+                    self.notes.take(row, "total")
+                elif place in legend.rows:
                     self.notes.take(row, "legend")
                 elif entry := reader.entry(row):
                     its.append(entry)
@@ -131,6 +140,17 @@ class _Document:
         for block, its in read:
             self.columns.doubt_ratings(block, its)
         return entries
+
+    def _tallied(self, block: Block) -> set[int]:
+        """The rows that count the others by their ratings."""
+        places = {} if block.explicit else tallies.read(block.rows)
+        for place in places:
+            self.notes.warn(
+                "ここからの行は評価を数えた表（集計）なので、施策としては読みませんでした。",
+                "From here on ratings are counted: these lines were not read as measures.",
+                block.rows[place],
+            )
+        return {row for place, end in places.items() for row in range(place, end)}
 
     def _check_characters(self, rows: Sequence[Row]) -> None:
         for row in rows:
@@ -172,6 +192,19 @@ class _Document:
         )
 
     def _tell_no_header(self, sheets: Sequence[Sheet]) -> None:
+        for sheet in sheets:
+            if upright := self.headers.upright(sheet.rows):
+                self.notes.sheet = sheet.name if len(sheets) > 1 else None
+                self.notes.wrong(
+                    "項目の名前が縦に並ぶ様式（1つの施策に1枚や1区画）のようです。この形は読めません。"
+                    "項目の名前を1行に横に並べ、その下に1行に1つの施策を書いた表にしてください"
+                    "（表計算ソフトでは「行と列の入れ替え」で貼り付けられます）。",
+                    "The names of the fields seem to stand one below the other, as on a form for each measure. "
+                    "This cannot be read. Make a table of it, with the names side by side in one row and a row for "
+                    "each measure below (spreadsheet programs paste so with 'transpose').",
+                    upright,
+                )
+                return
         encodings = ", ".join({sheet.encoding for sheet in sheets if sheet.encoding})
         ja = f"（文字コードは {encodings} として読みました）" if encodings else ""
         en = f"; the file was read as {encodings}" if encodings else ""
