@@ -27,8 +27,10 @@ from app.backups import Unusable, back_up, restore
 from app.changes import SOFTWARE, compact
 from app.doctor import examine
 from app.documents.files import EXPORTS, exported, summary_exported
-from app.documents.importing import Refused, Told, import_document, take_in, understood
+from app.documents.importing import import_document, take_in, understood
+from app.documents.refusing import Refused
 from app.documents.reprinting import document_exported
+from app.documents.told import Told
 from app.documents.writing import MEDIA_TYPES as FORMS
 from app.fiscal_years import FiscalYearParameter
 from app.kit import keys, logs, migrations

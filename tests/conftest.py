@@ -20,7 +20,8 @@ from fastapi import FastAPI
 from playwright.sync_api import Browser
 
 from app.cli import KEEP_ALIVE, beside, main
-from app.documents.importing import Told, import_document
+from app.documents.importing import import_document
+from app.documents.told import Told
 from app.kit import keys, migrations
 from app.kit.database import Database
 from app.kit.http import Protocol

@@ -15,7 +15,8 @@ from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.sync_api import Browser, Page, expect
 
 from app.cli import beside
-from app.documents.importing import Told, import_document
+from app.documents.importing import import_document
+from app.documents.told import Told
 from app.kit.settings import ROOT
 from app.pages.html import PATTERNS
 from tests.conftest import Backend, lent

@@ -13,7 +13,8 @@ import httpx
 import pytest
 from sqlalchemy import event
 
-from app.documents.importing import Told, import_document
+from app.documents.importing import import_document
+from app.documents.told import Told
 from app.kit import migrations
 from tests.conftest import FUJIMI, KAWAGOE, Backend, Service, opened, running
 

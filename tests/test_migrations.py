@@ -16,7 +16,8 @@ from sqlmodel import SQLModel
 
 from app.changes import remove, save
 from app.cli import beside
-from app.documents.importing import Told, import_document
+from app.documents.importing import import_document
+from app.documents.told import Told
 from app.kit import migrations
 from app.kit.database import Database
 from app.kit.settings import ROOT

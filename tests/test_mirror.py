@@ -16,7 +16,8 @@ import pytest
 import sqlalchemy as sa
 
 from app.cli import beside, main
-from app.documents.importing import Told, import_document
+from app.documents.importing import import_document
+from app.documents.told import Told
 from app.kit import migrations
 from app.mirror import Collision, Diverged, Mirror, Source, Unanswered
 from app.models import FEED, PLAN, SOURCE

@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from app.cli import beside
-from app.documents.importing import Told, import_document
+from app.documents.importing import import_document
+from app.documents.told import Told
 from app.models import DOCUMENT
 from app.pages.html import percent
 from tests.conftest import SEED, Backend, Service, running

@@ -15,10 +15,12 @@ from sqlmodel import Session
 
 from app.access import bearer, writer
 from app.changes import RevisionRead, hold, revision
-from app.documents.importing import Refused, Told, explain, take_in, understood
+from app.documents.importing import explain, take_in, understood
 from app.documents.previewing import MOST_LINES
 from app.documents.reading import MEDIA_TYPES, NO_FORM
+from app.documents.refusing import Refused
 from app.documents.reports import ImportReport
+from app.documents.told import Told
 from app.fiscal_years import FiscalYearParameter
 from app.kit.database import Reading, brief, turn_of
 from app.kit.errors import Finding, Invalid, PreconditionFailed, Say

@@ -1,0 +1,55 @@
+"""What is wrong with a document, as an import answers it: all in one go, with what was understood all the same."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import ValidationError
+
+from app.documents.previewing import recode
+from app.documents.reading import Problem as Unclear
+from app.kit.errors import Finding, Invalid, Say
+from app.kit.text import excerpt
+
+
+class Refused(Invalid):
+    """A document with lines that were not understood. Nothing of it was written."""
+
+    def __init__(self, unclear: Iterable[Unclear], head: dict[str, Any] | None = None) -> None:
+        self.unclear = list(unclear)
+        places = [{name: getattr(each, name) for name in ("line", "column", "text")} for each in self.unclear]
+        findings = [
+            Finding(Say(each.ja, each.en), place=place | ({"sheet": each.sheet} if each.sheet else {}))
+            for each, place in zip(self.unclear, places, strict=True)
+        ]
+        super().__init__(*findings)
+        self.findings = findings  # all of them: they are to be corrected in one go
+        if head:
+            self.tell(head)
+
+    def tell(self, head: dict[str, Any]) -> None:
+        """What was understood all the same, so that it can be corrected."""
+        if head["counted"]:  # what they will be called is not known yet
+            recode(head.get("table", ()), {})
+        names = ("title", "subtitle", "fiscal_years", "mapping", "table")
+        told = {name: head[name] for name in names if name in head}
+        warnings = [warning(Unclear(**each)) for each in head["warnings"]]
+        self.members["report"] = told | {"warnings": warnings}
+
+
+def warning(unclear: Unclear) -> dict[str, Any]:
+    place = {name: getattr(unclear, name) for name in ("sheet", "line", "column", "text")}
+    return {"ja": unclear.ja, "en": unclear.en, **{name: value for name, value in place.items() if value}}
+
+
+def refused(error: ValidationError, line: int) -> Refused:
+    """Values that the shape of a row does not take."""
+    return Refused(
+        Unclear(
+            line,
+            None,
+            excerpt(str(each["input"]), 100),
+            f"{'.'.join(map(str, each['loc']))}: {each.get('ctx', {}).get('ja', '値が正しくありません。')}",
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}",
+        )
+        for each in error.errors()
+    )

@@ -1,0 +1,155 @@
+"""What a document does not say about itself: given beside it, by parameters, options or a .toml."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from app.documents.vocabulary import FIELDS, plain
+from app.fiscal_years import FiscalYearParameter
+from app.kit.text import ONE_LINE, refusal
+from app.models import Label, Slug, Title
+from app.municipalities import MunicipalityCode
+
+
+class ColumnTold(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    field: Annotated[str, Field(max_length=20)]
+    fiscal_year: FiscalYearParameter | None = None
+    name: Label | None = None  # that a column without a field of its own is kept under
+
+
+def _mapping(given: Any) -> Any:
+    """As JSON text, as an object of columns, or as a report lists it."""
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except ValueError:
+            raise refusal(
+                "mapping", "mapping は JSON で書いてください。", "Write the mapping as JSON."
+            ) from None
+    if isinstance(given, list):
+        listed: dict[str, Any] = {}
+        for each in given:
+            if not isinstance(each, dict) or not isinstance(each.get("column"), int):
+                raise _no_mapping()
+            told = {name: value for name, value in each.items() if name not in ("column", "header")}
+            if listed.setdefault(str(each["column"]), told) != told:
+                listed[str(each["column"])].pop("fiscal_year", None)  # sheets of several years tell theirs
+        given = listed
+    if not isinstance(given, dict):
+        raise _no_mapping()
+    columns = {}
+    for name, told in given.items():
+        told = {"field": told} if isinstance(told, str) else told
+        if not isinstance(told, dict) or told.get("field") not in FIELDS:
+            raise _no_mapping()
+        columns[name if name.isascii() and name.isdecimal() else plain(name)] = told
+    return columns
+
+
+def _no_mapping() -> Exception:
+    fields = ", ".join(FIELDS)
+    return refusal(
+        "mapping",
+        f'mapping は {{"列の番号か見出し": "項目"}} の形で書いてください。項目は {fields} のいずれかです。',
+        f'Write the mapping like {{"column or header": "field"}}; the fields are {fields}.',
+    )
+
+
+class Told(BaseModel):
+    """What a document does not say about itself: given beside it, as `seed/fujimi-h29.toml` does."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    plan: Annotated[Slug, Field(description="Slug of the plan that the document is about (計画)")] | None = (
+        None
+    )
+    municipality_code: (
+        Annotated[
+            MunicipalityCode,
+            Field(description="Its municipality, to make a plan that does not exist yet (市区町村コード)"),
+        ]
+        | None
+    ) = None
+    municipality: (
+        Annotated[Label, Field(description="The municipality's name, for the same (市区町村名)")] | None
+    ) = None
+    title: (
+        Annotated[
+            Title,
+            Field(
+                description="The title of that plan, where the document's own is that of a report (計画名)"
+            ),
+        ]
+        | None
+    ) = None
+    encoding: (
+        Annotated[
+            str,
+            Field(
+                max_length=20,
+                description="Character encoding, where it is not recognised: utf-8, utf-16, cp932 (文字コード)",
+            ),
+            ONE_LINE,
+        ]
+        | None
+    ) = None
+    fiscal_year: (
+        Annotated[
+            FiscalYearParameter, Field(description="The year it reports on, where it does not say (年度)")
+        ]
+        | None
+    ) = None
+    sheet: (
+        Annotated[
+            str,
+            Field(
+                max_length=300, description="Sheets to read, by comma; all with a table otherwise (シート名)"
+            ),
+            ONE_LINE,
+        ]
+        | None
+    ) = None
+    mapping: (
+        Annotated[
+            dict[str, ColumnTold],
+            BeforeValidator(_mapping),
+            Field(
+                description="What columns are, by their number or header: it wins over recognition (列の対応)"
+            ),
+        ]
+        | None
+    ) = None
+    numbering: (
+        Annotated[
+            Literal["order"],
+            Field(description="Count measures without numbers in their order (番号のない計画)"),
+        ]
+        | None
+    ) = None
+    on_repeat: (
+        Annotated[
+            Literal["skip", "keep"],
+            Field(description="What to do with rows that say 再掲 and differ from the first (再掲の行)"),
+        ]
+        | None
+    ) = None
+    on_rename: (
+        Annotated[
+            Literal["update"],
+            Field(description="Give measures the titles that the document has (名称の変更)"),
+        ]
+        | None
+    ) = None
+
+    def asked(self) -> dict[str, Any]:
+        """What the recogniser needs of it."""
+        return {
+            "fiscal_year": self.fiscal_year,
+            "sheets": [name.strip() for name in self.sheet.split(",")] if self.sheet else [],
+            "mapping": {name: column.model_dump() for name, column in (self.mapping or {}).items()},
+            "numbering": self.numbering,
+            "on_repeat": self.on_repeat,
+        }
