@@ -1677,3 +1677,10 @@ def test_a_legend_may_have_a_sheet_of_its_own() -> None:
     assert found.sheets == ["表"]
     [told] = found.warnings
     assert (told.sheet, "only the legend" in told.en) == ("凡例", True)
+
+
+def test_a_measure_called_by_a_figure_is_read_back_from_a_document_that_tells_its_code() -> None:
+    head = (
+        "い計画\n(平成30年度進捗状況評価結果)\n項目,計画,H30実施内容,評価,施策コード,節コード,枝番,評価コード"
+    )
+    assert [row[:2] for row in brief(table(f"{head}\n,10件,x,A,1,1,1,A"))] == [("1", "10件")]

@@ -29,6 +29,7 @@ from app.documents.tables import (
 )
 from app.documents.vocabulary import (
     DATED,
+    EXACT,
     MARK,
     YEARLY,
     header,
@@ -71,7 +72,8 @@ class Columns:
         near = self.years.near(cell for row in head or [last] for cell in row.cells)
         columns = self._columns(head, last, width, spans, near)
         self.years.settle(columns, rows[place.stop : end], last)
-        look_below(columns, rows[place.stop : place.stop + LOOKED_AT])
+        if not {column.field for column in columns}.issuperset(EXACT):  # one of our own leaves nothing open
+            look_below(columns, rows[place.stop : place.stop + LOOKED_AT])
         self._decide(columns, last)
         years = self.years.of_columns(columns, last)
         self._check(columns, last)
