@@ -51,6 +51,7 @@ from app.models import (
 )
 
 T = TypeVar("T")
+Parents = Callable[[Mapping[str, Any]], Mapping[str, Any]]  # of a row
 
 SOFTWARE = version("shinchoku")  # another version may show the same rows otherwise
 
@@ -75,7 +76,8 @@ class Entity:
     # The column that points at the parent, and what a row carries of that one (see `Placed`), by its id.
     parent: sa.Column[Any] | None = None
     above: sa.Select[Any] | None = None
-
+    # Whether there are so many that rows just written are told as they were given, and not read again.
+    many: bool = False
     # Whether the words of its rows are looked up in an index.
     searched: bool = False
 
@@ -159,10 +161,16 @@ ENTITIES = {
             ),
             searched=True,
             parent=EVALUATION.c.measure_id,
-            above=sa.select(MEASURE.c.id, *(MEASURE.c[name] for name in sorted(Measure.DERIVED))),
+            above=sa.select(
+                *(MEASURE.c[name] for name in ("id", "code", *sorted(Measure.DERIVED))), PLAN.c.slug
+            ).join(PLAN),
+            many=True,
         ),
     )
 }
+
+
+OF_EVALUATION = [column.name for column in ENTITIES["evaluation"].record.selected_columns][7:]
 
 
 class Saved(NamedTuple):
@@ -204,8 +212,8 @@ def save(
             elif whole != before and any(whole[name] != before[name] for name in whole if name not in along):
                 changed.append(whole if "version" in row else _next(whole))
             found.append(before["id"] if before else None)
-        given = iter(_insert(session, entity, fresh))
-        _update(session, entity, changed, known.values())
+        given = iter(_insert(session, entity, fresh, parents))
+        _update(session, entity, changed, known.values(), parents)
         ids += [next(given) if id is None else id for id in found]
         created += len(fresh)
         updated += len(changed)
@@ -277,9 +285,7 @@ def _known(
     return {tuple(row[name] for name in names): row for row in _rows(session, there)}
 
 
-def parents_of(
-    session: Session, entity: Entity, rows: Iterable[Mapping[str, Any]]
-) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+def parents_of(session: Session, entity: Entity, rows: Iterable[Mapping[str, Any]]) -> Parents:
     """What each of these rows carries of its parent; nothing of one that is not there, which the database refuses."""
     if entity.parent is None or entity.above is None:
         return lambda row: NOBODY
@@ -315,7 +321,7 @@ def _hand_down(session: Session, entity: Entity, ids: Sequence[int]) -> None:
                 _hand_down(session, child, [row["id"] for row in stale])
 
 
-def _insert(session: Session, entity: Entity, rows: Sequence[dict[str, Any]]) -> list[int]:
+def _insert(session: Session, entity: Entity, rows: Sequence[dict[str, Any]], parents: Parents) -> list[int]:
     if not rows:
         return []
     time = now()
@@ -327,7 +333,7 @@ def _insert(session: Session, entity: Entity, rows: Sequence[dict[str, Any]]) ->
     insert(session, entity.table, made)
     if entity.searched:
         search.enter(session, entity.table, ((row["id"], None, row["folded"]) for row in made))
-    records = _records(session, entity, ids)
+    records = _records_of(session, entity, made, parents)
     if "version" not in rows[0] and _outlive(session, entity, records):
         records = _records(session, entity, ids)
     _log(session, entity, "create", records)
@@ -355,6 +361,32 @@ def _records(session: Session, entity: Entity, ids: Sequence[int]) -> list[dict[
     return _rows(session, entity.record.where(these).order_by(entity.table.c.id))
 
 
+def _records_of(
+    session: Session, entity: Entity, rows: Sequence[Mapping[str, Any]], parents: Parents
+) -> list[dict[str, Any]]:
+    """The same of rows that were just written."""
+    if not entity.many:
+        return _records(session, entity, [row["id"] for row in rows])
+    documents = {row["document_id"] for row in rows} - {None}
+    of_documents = sa.select(DOCUMENT.c.id, DOCUMENT.c.sha256).where(DOCUMENT.c.id.in_(documents))
+    hashes = dict(session.execute(of_documents).all())
+    records = []
+    for row in rows:
+        measure = parents(row)
+        plan, code = measure["slug"], measure["code"]
+        told = {
+            "_key": f"{plan}/{code}/{row['fiscal_year']}/{row['ordinal']}",
+            "_plan": plan,
+            "_municipality_code": measure["municipality_code"],
+            "id": row["id"],
+            "plan": plan,
+            "measure_code": code,
+            "document": hashes.get(row["document_id"]),
+        }
+        records.append(told | {name: row[name] for name in OF_EVALUATION})
+    return records
+
+
 def _rows(session: Session, query: sa.Select[Any]) -> list[dict[str, Any]]:
     found = session.execute(query)
     names = list(found.keys())
@@ -362,14 +394,17 @@ def _rows(session: Session, query: sa.Select[Any]) -> list[dict[str, Any]]:
 
 
 def _update(
-    session: Session, entity: Entity, rows: Sequence[dict[str, Any]], before: Iterable[Mapping[str, Any]]
+    session: Session,
+    entity: Entity,
+    rows: Sequence[dict[str, Any]],
+    before: Iterable[Mapping[str, Any]],
+    parents: Parents,
 ) -> None:
     if not rows:
         return
     _overwrite(session, entity, rows, before)
-    ids = [row["id"] for row in rows]
-    _log(session, entity, "update", _records(session, entity, ids))
-    _hand_down(session, entity, ids)
+    _log(session, entity, "update", _records_of(session, entity, rows, parents))
+    _hand_down(session, entity, [row["id"] for row in rows])
 
 
 def _overwrite(

@@ -61,7 +61,8 @@ def insert(session: Session, table: sa.Table, rows: Sequence[Mapping[str, Any]])
         kind = table.c[name].type
         if write := kind.dialect_impl(dialect).bind_processor(dialect):
             # All rows of a write have their time in common.
-            writers[place] = lru_cache(write) if kind.python_type is datetime else write
+            timed = getattr(kind, "impl_instance", kind).python_type is datetime
+            writers[place] = lru_cache(write) if timed else write
 
     def written(row: Mapping[str, Any]) -> list[Any]:
         values = list(cells(row))
