@@ -1,15 +1,19 @@
 """年度: a fiscal year runs from April to March and is known by the Gregorian year it starts in."""
 
 import re
-from functools import cache
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from unicodedata import normalize
-
-from pydantic import BeforeValidator, WithJsonSchema
-from pydantic_core import PydanticCustomError
 
 from app.kit.numbers import whole
 from app.kit.text import excerpt, refusal
+
+if TYPE_CHECKING:  # who only reads years does not wait until pydantic is there
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
 
 FIRST, LAST = 1868, 2199
 
@@ -52,6 +56,15 @@ WITHOUT_ERA = re.compile(f"({NUMBER})(?:年度?)?")
 LONGEST = 60  # more than any spelling needs: normalising a long hostile text takes quadratic time
 
 
+class NoYear(ValueError):
+    """What is no fiscal year, and how to write one."""
+
+    def __init__(self, ja: str, en: str) -> None:
+        super().__init__(en)
+        self.ja, self.en = ja, en
+
+
+@lru_cache(maxsize=1_000)  # a table says the same few in every row
 def parse(text: str) -> int:
     """The fiscal year that 2017, FY2017, H29, 平成二十九年度, ㍻29年度, 平成29(2017)年度 or their kin mean.
 
@@ -69,7 +82,7 @@ def parse(text: str) -> int:
         for gregorian, era, number in YEAR.findall(plain)
     ]
     if len(set(years)) > 1:
-        raise _refused(
+        raise NoYear(
             f"「{excerpt(text)}」の {years[0]} 年度と {years[1]} 年度が食い違っています。",
             f'"{excerpt(text)}" contradicts itself: {years[0]} and {years[1]} are different fiscal years.',
         )
@@ -82,9 +95,9 @@ def _number(text: str) -> int:
     return 10 * int(tens or 1) + int(ones or 0) if ten else int(tens)
 
 
-def _without_era(text: str, number: int) -> PydanticCustomError:
+def _without_era(text: str, number: int) -> NoYear:
     heisei, reiwa = number + BEGINS["H"] - 1, number + BEGINS["R"] - 1
-    return _refused(
+    return NoYear(
         f"「{excerpt(text)}」には元号がありません。平成なら H{number}、平成{number}年度、{heisei} のように、"
         f"令和なら R{number}、令和{number}年度、{reiwa} のように書いてください。",
         f'"{excerpt(text)}" names no era: write H{number}, 平成{number}年度 or {heisei} for Heisei, '
@@ -92,9 +105,9 @@ def _without_era(text: str, number: int) -> PydanticCustomError:
     )
 
 
-def _unreadable(text: str | None = None) -> PydanticCustomError:
+def _unreadable(text: str | None = None) -> NoYear:
     ja, en = ("この値", "This") if text is None else (f"「{excerpt(text)}」", f'"{excerpt(text)}"')
-    return _refused(
+    return NoYear(
         f"{ja}は年度として読めません。2017、FY2017、2017年度、H29、平成29年度、令和元年度、平成29(2017)年度"
         f"のように書いてください({FIRST}〜{LAST}年度)。",
         f"{en} is not a fiscal year: write it like 2017, FY2017, 2017年度, H29, 平成29年度, 令和元年度 or "
@@ -102,18 +115,18 @@ def _unreadable(text: str | None = None) -> PydanticCustomError:
     )
 
 
-def _refused(ja: str, en: str) -> PydanticCustomError:
-    return refusal("fiscal_year", ja, en)
-
-
 # ---------------------------------------------------------------------------------------------------------
 # Types for requests
 
 
 def _read(value: Any) -> int:
-    if isinstance(value, str):
-        return parse(value)
-    number = whole(value)
+    try:
+        return parse(value) if isinstance(value, str) else _in_bounds(whole(value))
+    except NoYear as error:
+        raise refusal("fiscal_year", error.ja, error.en) from None
+
+
+def _in_bounds(number: Any) -> int:
     if isinstance(number, int) and FIRST <= number <= LAST:
         return number
     if type(number) is int and 1 <= number <= 99:
@@ -135,10 +148,24 @@ TOLD: dict[str, Any] = {
     "examples": ["2017", "H29", "平成29年度"],
 }
 
-FiscalYear = Annotated[
-    int,
-    BeforeValidator(_read),
-    WithJsonSchema({"anyOf": [INTEGER, STRING], **TOLD}, mode="validation"),
-    WithJsonSchema(INTEGER, mode="serialization"),
-]
-FiscalYearParameter = Annotated[int, BeforeValidator(_read), WithJsonSchema({**STRING, **TOLD})]
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """Reads a fiscal year; the schema tells how it may be written."""
+
+    accepted: Mapping[str, Any]
+    shown: Mapping[str, Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(_read, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: "CoreSchema", handler: "GetJsonSchemaHandler"
+    ) -> "JsonSchemaValue":
+        return dict(self.accepted if handler.mode == "validation" else self.shown)
+
+
+FiscalYear = Annotated[int, Written({"anyOf": [INTEGER, STRING], **TOLD}, INTEGER)]
+FiscalYearParameter = Annotated[int, Written({**STRING, **TOLD}, {**STRING, **TOLD})]

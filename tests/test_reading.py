@@ -1,5 +1,7 @@
 """Reading: whatever the encoding and the line ends, the same cells come out, exactly as printed."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,3 +118,11 @@ def test_a_file_of_too_many_lines_or_cells_is_refused() -> None:
     assert "too large" in refused(b"\n" * MOST_LINES).problem.en
     assert len(read(b"\t" * (MOST_CELLS - 1)).rows[0].cells) == MOST_CELLS
     assert "too large" in refused(b"\t" * MOST_CELLS).problem.en
+
+
+def test_the_process_that_reads_a_file_does_not_wait_for_what_the_server_is_made_of() -> None:
+    asked = "import sys, app.documents.apart; print(*{name.partition('.')[0] for name in sys.modules})"
+    root = Path(__file__).parent.parent
+    loaded = subprocess.check_output([sys.executable, "-c", asked], cwd=root, text=True).split()
+    assert {"app", "orjson"} <= set(loaded)
+    assert {"pydantic", "pydantic_core", "fastapi", "sqlalchemy", "sqlmodel"}.isdisjoint(loaded)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from pydantic_core import PydanticCustomError
 
 from app import fiscal_years
 from app.documents.reading import Problem, Records, Row, Sheet
@@ -221,9 +220,8 @@ def _number(spoken: Spoken, value: Any, line: int, name: str, least: int) -> Any
 def _year(spoken: Spoken, value: Any, line: int) -> Any:
     try:
         return fiscal_years.parse(str(value))
-    except PydanticCustomError as error:
-        context = error.context or {}
-        spoken.wrong(line, value, str(context.get("ja")), str(context.get("en")))
+    except fiscal_years.NoYear as error:
+        spoken.wrong(line, value, error.ja, error.en)
         return None
 
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from unicodedata import normalize
 
-from pydantic_core import PydanticCustomError
-
 from app import fiscal_years
 from app.documents.marks import SYMBOLS
 
@@ -179,7 +177,7 @@ def _take_year(words: str) -> tuple[int | None, int | None, str]:
     if found:
         try:
             year = fiscal_years.parse(found[0][0].removesuffix("年度").removesuffix("年"))
-        except PydanticCustomError:
+        except fiscal_years.NoYear:
             return None, None, words
         return year, None, words[: found[0].start()] + words[found[0].end() :]
     if bare := BARE.search(words):
@@ -241,7 +239,7 @@ def years_of(line: str) -> tuple[list[int], list[int], list[int]]:
     for found in TOLD.finditer(text):
         try:
             year = fiscal_years.parse(found[0].strip())
-        except PydanticCustomError:
+        except fiscal_years.NoYear:
             continue
         before, after = text[: found.start()].rstrip(), text[found.end() :].lstrip()
         in_range = bool(RANGE.search(before[-2:]) or RANGE.match(after[:2]))

@@ -12,8 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date
 
-from pydantic_core import PydanticCustomError
-
 from app import fiscal_years
 from app.documents.reading import Row
 from app.documents.tables import Column, Entry, Notes
@@ -259,7 +257,7 @@ class Years:
         column = entry.block.of("fiscal_year")[0].place
         try:
             return [fiscal_years.parse(entry.year)]
-        except PydanticCustomError:
+        except fiscal_years.NoYear:
             bare = _bare(entry.year)
         if bare is None:
             self._unreadable(entry.row, column)
@@ -292,6 +290,6 @@ def _bare(cell: str) -> int | None:
 def _read(cell: str, near: int) -> int | None:
     try:
         return fiscal_years.parse(cell)
-    except PydanticCustomError:
+    except fiscal_years.NoYear:
         bare = _bare(cell)
         return None if bare is None else _of_era(bare, near)

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unicodedata import category, normalize
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+if TYPE_CHECKING:  # who only compares text does not wait until pydantic is there
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema, PydanticCustomError
 
 # NFKC has already turned ～ － ‑ into one of these or into ASCII. The vowel mark ー is a letter, not a dash.
 DASHES = re.compile("[−‐‒–—―]")
@@ -82,8 +83,10 @@ def excerpt(text: str, length: int = 40) -> str:
     return shown if len(shown) <= length else shown[: length - 1] + "…"
 
 
-def refusal(kind: str, ja: str, en: str) -> PydanticCustomError:
+def refusal(kind: str, ja: str, en: str) -> "PydanticCustomError":
     """What a validator raises: why the value cannot be, in both languages."""
+    from pydantic_core import PydanticCustomError
+
     return PydanticCustomError(kind, "{en}", {"ja": ja, "en": en})
 
 
@@ -97,13 +100,15 @@ class Characters:
     refused: str
     blank: bool = True  # whether it may be empty, or made of spaces alone
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+        from pydantic_core import core_schema
+
         # Ahead of the string's own check, which does not say where a lone surrogate stands.
         return core_schema.no_info_before_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+        self, schema: "CoreSchema", handler: "GetJsonSchemaHandler"
+    ) -> "JsonSchemaValue":
         any_number = f"[^{self.refused}]*"
         one_seen = "" if self.blank else rf"[^\s{self.refused}]{any_number}"
         return {**handler(schema), "pattern": f"^{any_number}{one_seen}$"}
@@ -133,12 +138,14 @@ class Form:
     ja: str
     en: str
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+        from pydantic_core import core_schema
+
         return core_schema.no_info_after_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+        self, schema: "CoreSchema", handler: "GetJsonSchemaHandler"
+    ) -> "JsonSchemaValue":
         return {**handler(schema), "pattern": self.pattern}
 
     def _check(self, value: str) -> str:
@@ -151,8 +158,8 @@ class PlainObject:
     """Tells the schema of a `dict` with constrained names in the words that forbid all other names."""
 
     def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+        self, schema: "CoreSchema", handler: "GetJsonSchemaHandler"
+    ) -> "JsonSchemaValue":
         told = handler(schema)
         [(pattern, value)] = told.pop("patternProperties").items()
         return {
