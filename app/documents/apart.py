@@ -251,9 +251,9 @@ def _of_records(source: Records) -> tuple[dict[str, Any], Iterator[list[dict[str
         its = part(row["plan"])
         if row.get("rating") is not None:
             its["ratings"].setdefault(row["rating"], {"line": row["line"]})
-        its["named"].setdefault(row["code"], {"title": row.pop("title"), "section": row.pop("section")})
-        row.pop("title", None)
-        row.pop("section", None)
+        title, section = row.pop("title"), row.pop("section")
+        if row["code"] not in its["named"]:
+            its["named"][row["code"]] = {"title": title, "section": section}
     if not spoken.problems and not parts:
         spoken.wrong(1, "", "取り込む行がありません。", "There is no row to import.")
     head = {
@@ -287,3 +287,5 @@ def _of_records(source: Records) -> tuple[dict[str, Any], Iterator[list[dict[str
 
 if __name__ == "__main__":
     _main()
+    sys.stdout.flush()
+    os._exit(0)  # nothing is left to do, and to free a large table cell by cell takes its time, too

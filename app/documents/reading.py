@@ -210,9 +210,12 @@ def read_csv(content: bytes, encoding: str | None = None) -> Sheet:
     rows: list[Row] = []
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     last = 0
+    many_lines, inert = '"' in text, "'" in text  # whether any cell may be
     try:
         for cells in reader:
-            rows.append(Row(last + 1, _live([cell.replace("\r\n", "\n") for cell in cells])))
+            if many_lines:
+                cells = [cell.replace("\r\n", "\n") for cell in cells]
+            rows.append(Row(last + 1, _live(cells) if inert else cells))
             last = reader.line_num
     except csv.Error:
         raise Unreadable(

@@ -65,7 +65,15 @@ SHOWN = {
 COLUMNS = {name for names in (*TOLD.values(), *NAMES.values()) for name in names} | SHOWN
 NUMBERS = {"ordinal", "position", "first_fiscal_year", "last_fiscal_year"}
 LISTS = {"path", "ratings", "extra"}
+# The most characters that a text may have.
+MOST = {
+    name: LONGEST.get("rating" if name == "rating_printed" else name, 500)
+    for names in TOLD.values()
+    for name in names
+    if name not in NUMBERS | LISTS | {"ratings_closed"}
+}
 SPREAD = re.compile(r"(path|extra)\.(.+)", re.S)
+PARTS = (list, dict)  # what has parts is no single value
 ONE = re.compile(rf"[{ONE_LINE_CHARACTERS.refused}\ud800-\udfff]")
 
 
@@ -94,20 +102,23 @@ def in_our_words(sheet: Sheet) -> Records | None:
     named = [name for name in header if name in COLUMNS or SPREAD.fullmatch(name)]
     if len(header) < 2 or len(named) < len(header) or len(set(header)) < len(header):
         return None
-    return Records(sheet.encoding, [(row.line, _object(header, row)) for row in filled[1:]])
+    spread = {name: (its[1], its[2]) for name in header if (its := SPREAD.fullmatch(name))}
+    return Records(sheet.encoding, [(row.line, _object(header, spread, row)) for row in filled[1:]])
 
 
-def _object(header: Sequence[str], row: Row) -> dict[str, Any]:
+def _object(header: Sequence[str], spread: Mapping[str, tuple[str, str]], row: Row) -> dict[str, Any]:
     """A row of cells as the object it was: what was spread over columns is put together again."""
+    cells: dict[str, Any] = dict(zip(header, [cell or None for cell in row.cells], strict=False))
+    if not spread:
+        return cells
     told: dict[str, Any] = {}
-    for name, cell in zip(header, row.cells, strict=False):
-        if spread := SPREAD.fullmatch(name):
-            if spread[1] == "path":
-                told.setdefault("path", []).extend([cell] if cell else [])
-            else:
-                told.setdefault("extra", {}).update({spread[2]: cell} if cell else {})
+    for name, cell in cells.items():
+        if name not in spread:
+            told[name] = cell
+        elif spread[name][0] == "path":
+            told.setdefault("path", []).extend([cell] if cell else [])
         else:
-            told[name] = cell or None
+            told.setdefault("extra", {}).update({spread[name][1]: cell} if cell else {})
     return told
 
 
@@ -125,7 +136,7 @@ def understand(records: Records) -> Spoken:
                 "This is no row of a plan, section, measure or evaluation as lists and snapshots show them.",
             )
         elif (made := _row(spoken, entity, row, line)) is not None:
-            first = spoken.lines.setdefault((entity, *map(made.get, NAMES[entity])), line)
+            first = spoken.lines.setdefault((entity, *[made[name] for name in NAMES[entity]]), line)
             if first == line:
                 spoken.rows[entity].append(made)
             else:
@@ -160,11 +171,10 @@ def _entity(row: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
 def _row(spoken: Spoken, entity: str, told: Mapping[str, Any], line: int) -> dict[str, Any] | None:
     row: dict[str, Any] = {"line": line}
     before = len(spoken.problems)
-    key = str(told.get("key") or "").split("/")
-    named = dict(zip(NAMES[entity], key, strict=False)) if len(key) == len(NAMES[entity]) else {}
     for name in NAMES[entity]:
-        value = told.get(name) if told.get(name) is not None else named.get(name)
-        if value is None or isinstance(value, list | dict):
+        value = told.get(name)
+        value = _by_key(entity, told).get(name) if value is None else value
+        if value is None or isinstance(value, PARTS):
             spoken.wrong(line, "", f"{name} がありません。", f"{name} is missing.")
             return None
         row[name] = value if name in ("fiscal_year", "ordinal") else str(value)
@@ -175,8 +185,28 @@ def _row(spoken: Spoken, entity: str, told: Mapping[str, Any], line: int) -> dic
         row["section"] = told.get("section")
     for name in TOLD[entity]:
         if name in told:
-            row[name] = _value(spoken, name, told[name], line)
+            value = told[name]
+            row[name] = value if _is_sound(name, value) else _value(spoken, name, value, line)
     return row if len(spoken.problems) == before else None
+
+
+def _by_key(entity: str, told: Mapping[str, Any]) -> dict[str, str]:
+    """What the key names, where the row does not."""
+    key = str(told.get("key") or "").split("/")
+    return dict(zip(NAMES[entity], key, strict=False)) if len(key) == len(NAMES[entity]) else {}
+
+
+def _is_sound(name: str, value: Any) -> bool:
+    """Whether `_value` would say nothing about a text, and leave it as it is: what can be seen at a glance."""
+    return (
+        type(value) is str
+        and name in MOST
+        and value.isprintable()
+        and len(value) <= MOST[name]
+        and value != ""
+        and not value.isspace()
+        and (name != "rating" or ("," not in value and value != "none"))
+    )
 
 
 def _value(spoken: Spoken, name: str, value: Any, line: int) -> Any:
@@ -206,8 +236,10 @@ def _value(spoken: Spoken, name: str, value: Any, line: int) -> Any:
 def _number(spoken: Spoken, value: Any, line: int, name: str, least: int) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and least <= value <= 2**53 - 1:
         return value
-    if isinstance(value, str) and re.fullmatch("[0-9]{1,15}", value) and int(value) >= least:
-        return int(value)
+    if isinstance(value, str) and len(value) < 16 and value.isascii() and value.isdecimal():
+        number = int(value)
+        if number >= least:
+            return number
     spoken.wrong(
         line,
         value,
@@ -229,7 +261,7 @@ def _text(spoken: Spoken, name: str, value: Any, line: int, *, blank: bool = Fal
     if not isinstance(value, str):
         spoken.wrong(line, value, f"{name} は文字列にしてください。", f"{name} is a text.")
         return None
-    most = LONGEST.get(name, LONGEST.get({"rating_printed": "rating"}.get(name, ""), 500))
+    most = MOST.get(name) or LONGEST[name]  # of a list or an object, each part is one
     one_line = name in ONE_LINE or name not in LONGEST
     if len(value) > most:
         spoken.wrong(
