@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,23 @@ def test_json_lines_are_the_rows_of_the_list(read: httpx.Client):
         answer = read.get(f"/{noun}.jsonl")
         assert answer.headers["content-type"] == "application/jsonl"
         assert [httpx.Response(200, content=line).json() for line in answer.content.splitlines()] == rows
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "xlsx", "jsonl"])
+def test_a_file_of_many_rows_has_each_of_them_once_and_in_order(form: str, editor: httpx.Client):
+    texts = {n: "=1" if n % 7 == 0 else f'{n} 回, "催し"' for n in range(100, 1101)}
+    rows = [
+        {"plan": PLAN, "measure_code": "4-2-1", "fiscal_year": 2017, "ordinal": n, "implementation": text}
+        for n, text in texts.items()
+    ]
+    assert editor.post("/imports", params={"name": "many.json"}, json=rows).status_code == 200
+    told = editor.get(f"/evaluations.{form}?measure=4-2-1&fields=ordinal,implementation&sort=-ordinal")
+    if form == "jsonl":
+        found = [tuple(json.loads(line).values()) for line in told.content.splitlines()]
+    else:
+        found = [(int(n), cell.removeprefix("'")) for n, cell in table(told)[1:]]
+    assert found[:-3] == [*reversed(texts.items())]
+    assert [n for n, _ in found[-3:]] == [3, 2, 1]
 
 
 def test_what_has_parts_takes_a_column_for_each_of_them(read: httpx.Client):

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from app.documents.routes import DOCUMENTS, DocumentAsked
 from app.documents.writing import MOST_ROWS_OF_A_SHEET, write
 from app.evaluations import EVALUATIONS, EvaluationAsked
 from app.kit.errors import Finding, Invalid, Say
+from app.kit.fetching import fetched
 from app.kit.http import dumps
 from app.kit.listing import Listing, order_of
 from app.measures import MEASURES, MeasureAsked
@@ -19,8 +21,6 @@ from app.models import EVALUATION, MEASURE
 from app.plans import PLANS, PlanAsked
 from app.sections import SECTIONS, SectionAsked
 from app.summaries import SummaryQuery, summed
-
-FETCHED = 1_000  # rows at a time
 
 # What has parts of its own has no place in one cell: it is in JSON only.
 NESTED = {"ratings", "report"}
@@ -53,7 +53,7 @@ def exported(session: Session, export: Export, form: str, query: Any, encoding: 
     listing = export.listing
     conditions = query.conditions()
     order = [column.desc() if down else column.asc() for column, down in order_of(listing, query.sort)]
-    statement = listing.select(*conditions).order_by(*order).execution_options(yield_per=FETCHED)
+    statement = listing.select(*conditions).order_by(*order)
     picked = query.fields.split(",") if query.fields else list(listing.columns)
     names = [name for name in listing.columns if name in picked]  # in the order of the list
     if form == "jsonl":
@@ -69,10 +69,9 @@ def exported(session: Session, export: Export, form: str, query: Any, encoding: 
 
     def rows() -> Iterator[Sequence[Any]]:
         yield header
-        with session.execute(statement) as found:
-            for some in found.mappings().partitions():
-                for row in some:
-                    yield _cells(listing.finish(dict(row)), names, spread)
+        for some in fetched(session, statement):
+            for row in some:
+                yield _cells(listing.finish(row), header, spread)
 
     yield from write(form, rows, encoding)
 
@@ -81,12 +80,11 @@ def _lines(
     session: Session, statement: sa.Select[Any], listing: Listing, names: Sequence[str]
 ) -> Generator[bytes]:
     whole = len(names) == len(listing.columns)
-    with session.execute(statement) as found:
-        for some in found.mappings().partitions():
-            rows = (listing.finish(dict(row)) for row in some)
-            if not whole:
-                rows = ({name: row[name] for name in names} for row in rows)
-            yield b"\n".join(map(dumps, rows)) + b"\n"
+    for some in fetched(session, statement):
+        rows = [listing.finish(row) for row in some]
+        if not whole:
+            rows = [{name: row[name] for name in names} for row in rows]
+        yield b"\n".join([dumps(row) for row in rows]) + b"\n"
 
 
 def _spread(
@@ -110,17 +108,13 @@ def _spread(
     return spread
 
 
-def _cells(row: Mapping[str, Any], names: Sequence[str], spread: Mapping[str, Sequence[str]]) -> list[Any]:
-    cells: list[Any] = []
-    for name in names:
-        value = row[name]
-        if name == "path" and name in spread:
-            cells += [*value, *[None] * (len(spread[name]) - len(value))]
-        elif name == "extra" and name in spread:
-            cells += [value.get(column.removeprefix("extra.")) for column in spread[name]]
+def _cells(row: dict[str, Any], header: Sequence[str], spread: Mapping[str, Sequence[str]]) -> list[Any]:
+    for name, columns in spread.items():
+        if name == "path":
+            row |= zip_longest(columns, row["path"])
         else:
-            cells.append(value)
-    return cells
+            row |= ((column, row["extra"].get(column.removeprefix("extra."))) for column in columns)
+    return [row[column] for column in header]
 
 
 def _nested(name: str) -> Invalid:

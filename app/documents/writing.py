@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -22,7 +23,7 @@ MEDIA_TYPES = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "jsonl": "application/jsonl",
 }
-CHUNK = 1_000  # rows that are written in one go
+CHUNK = 250  # rows that are written in one go
 BYTES = 65_536
 MOST_ROWS_OF_A_SHEET = 1_048_575  # and the header
 
@@ -31,21 +32,27 @@ Rows = Callable[[], Iterable[Sequence[Any]]]  # asked for twice where the charac
 # What a spreadsheet would take for a formula. It gets an apostrophe, which an import takes away again; a lone
 # dash is only a mark, and stays one.
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
+LETTERS = "A"  # and all that follows: no formula begins with one
 
 
 def inert(cell: str) -> str:
-    return f"'{cell}" if cell and FORMULA.match(cell) and cell != "-" else cell
+    return f"'{cell}" if FORMULA.match(cell) and cell != "-" else cell
 
 
 def text(value: Any) -> str:
     """A datum as text: nothing for what is not known."""
+    if isinstance(value, str):
+        return value
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, datetime):
-        return orjson.dumps(value, option=orjson.OPT_UTC_Z).decode().strip('"')
-    return value if isinstance(value, str) else str(value)
+    return _moment(value) if isinstance(value, datetime) else str(value)
+
+
+@lru_cache
+def _moment(value: datetime) -> str:
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z).decode().strip('"')
 
 
 def write(form: str, rows: Rows, encoding: str = "utf-8") -> Generator[bytes]:
@@ -74,13 +81,41 @@ def _some(rows: Iterable[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
 
 
 def _csv(rows: Sequence[Sequence[Any]]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerows([inert(text(cell)) for cell in row] for row in rows)
-    return out.getvalue()
+    return "".join([_csv_line(_harmless(row)) for row in rows])
+
+
+def _csv_line(cells: Sequence[str]) -> str:
+    line = ",".join(cells)
+    if not line or '"' in line or "\n" in line or "\r" in line or line.count(",") >= len(cells):
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\r\n").writerow(cells)
+        return out.getvalue()
+    return line + "\r\n"
 
 
 def _tsv(rows: Sequence[Sequence[Any]]) -> str:
-    return "".join("\t".join(_quoted(inert(text(cell))) for cell in row) + "\n" for row in rows)
+    return "".join([_tsv_line(_harmless(row)) for row in rows])
+
+
+def _tsv_line(cells: Sequence[str]) -> str:
+    line = "\t".join(cells)
+    if '"' in line or "\n" in line or line.count("\t") >= len(cells):
+        line = "\t".join(map(_quoted, cells))
+    return line + "\n"
+
+
+def _harmless(row: Sequence[Any]) -> list[str]:
+    """Its cells as text, none of which a spreadsheet would run. Those that are plain are told at a glance."""
+    return [
+        cell
+        if (kind := type(cell)) is str and cell >= LETTERS
+        else ""
+        if cell is None
+        else str(cell)
+        if kind is int and cell >= 0
+        else inert(text(cell))
+        for cell in row
+    ]
 
 
 def _quoted(cell: str) -> str:
