@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session as AnySession
 from sqlmodel import Session, SQLModel
 
 from app.kit import search
-from app.kit.bulk import among, fresh_ids, insert
+from app.kit.bulk import FEW, among, expect_many, fresh_ids, insert
 from app.kit.database import Database, Reading, Turn, busy
 from app.kit.errors import Forbidden
 from app.kit.watch import CHANNEL
@@ -39,6 +39,7 @@ from app.models import (
     MEASURE_KEY,
     PLAN,
     PLAN_KEY,
+    REMOVALS,
     SECTION,
     SECTION_KEY,
     Document,
@@ -196,6 +197,8 @@ def save(
     ids: list[int] = []
     created = updated = 0
     names = ("id",) if rows and "id" in rows[0] else entity.natural_key
+    if len(rows) > FEW:
+        expect_many(session)
     for chunk in _chunks(rows):
         known = _known(session, entity, names, chunk)
         blank = _defaults(model)
@@ -345,7 +348,7 @@ def _outlive(session: Session, entity: Entity, records: Sequence[dict[str, Any]]
     id_of = {record["_key"]: record["id"] for record in records}
     graves = session.execute(
         sa.select(CHANGE.c.key, sa.func.max(CHANGE.c.version))
-        .where(CHANGE.c.op == "delete", CHANGE.c.entity == entity.name)
+        .where(REMOVALS, CHANGE.c.entity == entity.name)
         .where(among(session, [CHANGE.c.key], [(key,) for key in id_of]))
         .group_by(CHANGE.c.key)
     ).all()

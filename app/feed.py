@@ -24,6 +24,7 @@ from sqlmodel import Session
 from app.changes import ENTITIES, SOFTWARE, Revision, RevisionRead, mark_of, outdated, revision
 from app.kit.database import Reading, Seen, busy, database_of, turn_of
 from app.kit.errors import Conflict, Finding, Gone, Invalid, Problem, Say, problem_body
+from app.kit.fetching import fetched
 from app.kit.http import PUBLIC, Streamed, answer, dumps, unless_known, while_connected
 from app.kit.listing import Listing, PageQuery, Wanted, no_such_row, page, seal, unseal
 from app.kit.numbers import LARGEST, digits
@@ -452,9 +453,8 @@ def _lines(session: Session, query: InPlan, shown: list[Revision]) -> Generator[
     yield dumps(head) + b"\n"
     for name, entity in ENTITIES.items():
         records = entity.record.where(*conditions).order_by(entity.table.c.id)
-        with session.execute(records.execution_options(yield_per=CHUNK)) as found:
-            for some in found.mappings().partitions():
-                yield b"".join(_line(name, dict(record)) for record in some)
+        for some in fetched(session, records):
+            yield b"".join(_line(name, record) for record in some)
 
 
 def _line(entity: str, data: dict[str, Any]) -> bytes:

@@ -380,6 +380,9 @@ class Evaluation(EvaluationFields, Placed, table=True):
         }
 
 
+REMOVALS = sa.text("op = 'delete'")  # few, and looked for whenever a key is new
+
+
 class Change(SQLModel, table=True):
     """変更履歴: every change in order; `data` is the row after it, as JSON text."""
 
@@ -388,6 +391,7 @@ class Change(SQLModel, table=True):
         sa.Index(None, "entity", "key", "seq"),
         sa.Index(None, "plan", "seq"),
         sa.Index(None, "municipality_code", "seq"),
+        sa.Index("ix_change_removals", "entity", "key", sqlite_where=REMOVALS, postgresql_where=REMOVALS),
     )
 
     seq: int = Field(primary_key=True, sa_type=sa.BigInteger, sa_column_kwargs={"autoincrement": False})

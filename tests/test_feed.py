@@ -436,8 +436,8 @@ def fill(url: str, rows: int) -> None:
     )
     made = (
         "INSERT INTO evaluation "
-        "(measure_id, fiscal_year, ordinal, implementation, extra, folded, version, created_at, updated_at) "
-        "SELECT 1, 2018, i, :text, '{}', 'x', 1, created_at, updated_at "
+        "(measure_id, fiscal_year, ordinal, place, implementation, extra, folded, version, created_at, updated_at) "
+        "SELECT 1, 2018, i, 'x' || i, :text, '{}', 'x', 1, created_at, updated_at "
         f"FROM measure, ({numbers}) AS numbers WHERE measure.id = 1"
     )
     with opened(url) as database, database.writing() as session:

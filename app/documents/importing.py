@@ -2,6 +2,7 @@
 
 import hashlib
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any
@@ -25,6 +26,7 @@ from app.kit.text import excerpt
 from app.models import DOCUMENT, EVALUATION, EVALUATION_KEY, MEASURE, PLAN, Document, Evaluation
 
 MOST_WARNINGS = 1_000
+ALONG = ("document_id", "source_line")  # another document that says the same changes nothing
 
 
 @contextmanager
@@ -97,8 +99,10 @@ def take_in(
                 parameter="plan",
             )
         )
+    file.seek(0)
+    sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     imports = {
-        slug: _Import(session, found, file, name, told, writer, slug, part, keep=len(parts) == 1)
+        slug: _Import(session, found, file, sha256, name, told, writer, slug, part, keep=len(parts) == 1)
         for slug, part in sorted(parts.items())
     }
     for each in imports.values():
@@ -107,8 +111,16 @@ def take_in(
     for chunk in found.evaluations():
         done += len(chunk)
         progress(done)
-        for slug, each in imports.items():
-            each.evaluate([row for row in chunk if (row["plan"] or told.plan) == slug])
+        if len(imports) == 1:
+            [each] = imports.values()
+            each.evaluate(chunk)
+            continue
+        of_plans = defaultdict(list)
+        for row in chunk:
+            of_plans[row["plan"] or told.plan or ""].append(row)
+        made = [row for slug, rows in of_plans.items() for row in imports[slug].made(rows)]
+        # One report is made of all: it does not matter whose they are counted as.
+        imports[next(iter(of_plans))].count(save(session, Evaluation, made, along=ALONG))
     for each in imports.values():
         each.finish()
     reports = [each.report() for each in imports.values()]
@@ -133,6 +145,7 @@ class _Import:
         session: Session,
         found: Understood,
         file: IO[bytes],
+        sha256: str,
         name: str,
         told: Told,
         writer: Writer | None,
@@ -142,7 +155,8 @@ class _Import:
         keep: bool,
     ) -> None:
         self.session, self.found, self.head, self.told, self.writer = session, found, found.head, told, writer
-        self.file, self.name, self.slug, self.part, self.keep = file, name, slug, part, keep
+        self.file, self.sha256, self.name = file, sha256, name
+        self.slug, self.part, self.keep = slug, part, keep
         nothing = Saved([], 0, 0, 0)
         self.counts = dict.fromkeys(("plan", "document", "section", "measure", "evaluation"), nothing)
         self.warnings = [warning(each) for each in found.warnings]
@@ -167,26 +181,30 @@ class _Import:
     # ---- evaluations
 
     def evaluate(self, rows: list[dict[str, Any]]) -> None:
-        if not rows:
-            return
+        evaluations = self.made(rows)
+        if self.document is None and self.keep and self._would_change(evaluations):
+            self.document = self._save_document()
+            for row in evaluations:
+                row["document_id"] = self.document
+        saved = save(self.session, Evaluation, evaluations, along=ALONG)
+        self.seen.update(saved.ids)
+        self.count(saved)
+
+    def made(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows as they are to be saved."""
         evaluations = []
         for row in rows:
             code = self.measures.codes.get(row["code"], row["code"])
             told = {name: value for name, value in row.items() if name not in ("plan", "code", "line")}
             if told.get("rating") in self.stopped:
                 told["rating"] = None
-            evaluations.append(
-                told
-                | {"measure_id": self.ids[code], "document_id": self.document, "source_line": row["line"]}
-            )
+            told |= {"measure_id": self.ids[code], "document_id": self.document, "source_line": row["line"]}
+            evaluations.append(told)
         if not self.fresh and any("extra" in row for row in evaluations):
             self._keep_extra(evaluations)
-        if self.document is None and self.keep and self._would_change(evaluations):
-            self.document = self._save_document()
-            for row in evaluations:
-                row["document_id"] = self.document
-        saved = save(self.session, Evaluation, evaluations, along=("document_id", "source_line"))
-        self.seen.update(saved.ids)
+        return evaluations
+
+    def count(self, saved: Saved) -> None:
         so_far = self.counts["evaluation"]
         self.counts["evaluation"] = Saved(
             [],
@@ -226,15 +244,13 @@ class _Import:
         for row, key in zip(evaluations, keys, strict=True):
             before = known[key]
             told = Evaluation.derived({**before, **row}, parent_of(row)) | row
-            if any(told[name] != before[name] for name in told if name not in ("document_id", "source_line")):
+            if any(told[name] != before[name] for name in told if name not in ALONG):
                 return True
         return False
 
     # ---- the document itself
 
     def _document_there(self) -> int | None:
-        self.file.seek(0)
-        self.sha256 = hashlib.file_digest(self.file, "sha256").hexdigest()  # type: ignore[arg-type]
         same = (DOCUMENT.c.plan_id == self.plan) & (DOCUMENT.c.sha256 == self.sha256)
         there: int | None = self.session.scalar(sa.select(DOCUMENT.c.id).where(same))
         if there is not None:

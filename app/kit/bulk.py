@@ -37,6 +37,17 @@ def among(
     return first & sa.tuple_(*columns).in_(wanted)
 
 
+def expect_many(session: Session) -> None:
+    """Until the transaction ends, rows are found by indexes, however few there were when it began.
+
+    PostgreSQL plans by what it last counted, and goes on by the plan: it would read a table that is being filled whole.
+    """
+    if session.get_bind().dialect.name == "postgresql" and "many" not in session.info:
+        session.execute(sa.text("SET LOCAL plan_cache_mode = force_custom_plan"))
+        session.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        session.info["many"] = True
+
+
 def fresh_ids(session: Session, table: sa.Table, number: int) -> list[int]:
     """Ids that no row has had. On SQLite, the transaction that writes is alone."""
     if session.get_bind().dialect.name == "sqlite":

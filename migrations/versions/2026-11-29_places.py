@@ -47,6 +47,9 @@ FOUND_BY = {
 }
 
 
+REMOVALS = sa.text("op = 'delete'")
+
+
 def upgrade() -> None:
     for table, columns in COLUMNS.items():
         for name in columns:
@@ -62,9 +65,13 @@ def upgrade() -> None:
     op.create_index(
         "ix_evaluation_fiscal_year_rating_place", "evaluation", ["fiscal_year", "rating", "place"]
     )
+    op.create_index(
+        "ix_change_removals", "change", ["entity", "key"], sqlite_where=REMOVALS, postgresql_where=REMOVALS
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_change_removals", "change")
     op.drop_index("ix_evaluation_fiscal_year_rating_place", "evaluation")
     for table, names in FOUND_BY.items():
         op.drop_index(f"ix_{table}_place", table)

@@ -24,8 +24,7 @@ def upgrade() -> None:
             )
         else:
             op.execute(
-                f"CREATE TABLE {table}_pair (id BIGINT CONSTRAINT pk_{table}_pair PRIMARY KEY "
-                f"CONSTRAINT fk_{table}_pair_id_{table} REFERENCES {table} (id) ON DELETE CASCADE, "
+                f"CREATE TABLE {table}_pair (id BIGINT CONSTRAINT pk_{table}_pair PRIMARY KEY, "
                 "pairs INTEGER[] NOT NULL)"
             )
             op.execute(f"CREATE INDEX ix_{table}_pair_pairs ON {table}_pair USING gin (pairs)")
