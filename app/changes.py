@@ -23,6 +23,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session as AnySession
 from sqlmodel import Session, SQLModel
 
+from app import tallies
 from app.kit import search
 from app.kit.bulk import FEW, among, expect_many, fresh_ids, insert
 from app.kit.database import Database, Reading, Turn, busy
@@ -236,8 +237,8 @@ def remove(session: Session, model: type[Row], ids: Sequence[int]) -> None:
             )
         _log(session, entity, "delete", _records(session, entity, chunk))
         if entity.searched:
-            texts = sa.select(entity.table.c.id, entity.table.c.folded).where(entity.table.c.id.in_(chunk))
-            search.enter(session, entity.table, ((id, text, None) for id, text in session.execute(texts)))
+            gone = _rows(session, sa.select(entity.table).where(entity.table.c.id.in_(chunk)))
+            _follow(session, entity, [(row, None) for row in gone])
         session.execute(sa.delete(entity.table).where(entity.table.c.id.in_(chunk)))
 
 
@@ -324,6 +325,20 @@ def _hand_down(session: Session, entity: Entity, ids: Sequence[int]) -> None:
                 _hand_down(session, child, [row["id"] for row in stale])
 
 
+def _follow(
+    session: Session,
+    entity: Entity,
+    rows: Sequence[tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]],
+) -> None:
+    """What is kept beside rows follows them, from what each was to what it is: the index of searches, the tallies."""
+    if entity.searched:
+        texts = [(row["id"], row["folded"]) if row else None for pair in rows for row in pair]
+        befores, afters = texts[::2], texts[1::2]
+        search.enter(session, entity.table, zip(befores, afters, strict=True))
+    if entity.table is EVALUATION:
+        tallies.follow(session, rows)
+
+
 def _insert(session: Session, entity: Entity, rows: Sequence[dict[str, Any]], parents: Parents) -> list[int]:
     if not rows:
         return []
@@ -334,8 +349,7 @@ def _insert(session: Session, entity: Entity, rows: Sequence[dict[str, Any]], pa
         for id, row in zip(ids, rows, strict=True)
     ]
     insert(session, entity.table, made)
-    if entity.searched:
-        search.enter(session, entity.table, ((row["id"], None, row["folded"]) for row in made))
+    _follow(session, entity, [(None, row) for row in made])
     records = _records_of(session, entity, made, parents)
     if "version" not in rows[0] and _outlive(session, entity, records):
         records = _records(session, entity, ids)
@@ -416,8 +430,8 @@ def _overwrite(
     if not rows:
         return
     if entity.searched:
-        texts = {row["id"]: row["folded"] for row in before}
-        search.enter(session, entity.table, ((row["id"], texts[row["id"]], row["folded"]) for row in rows))
+        olds = {row["id"]: row for row in before}
+        _follow(session, entity, [(olds[row["id"]], {**olds[row["id"]], **row}) for row in rows])
     fixed = {"id", *entity.natural_key}
     statement = sa.update(entity.table).where(entity.table.c.id == sa.bindparam("_id"))
     statement = statement.values({name: sa.bindparam(name) for name in rows[0] if name not in fixed})

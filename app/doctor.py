@@ -9,9 +9,10 @@ import orjson
 import sqlalchemy as sa
 from sqlmodel import Session, SQLModel
 
+from app import tallies
 from app.changes import CHUNK, ENTITIES, Entity, parents_of
 from app.kit import search
-from app.models import CHANGE, DOCUMENT, EVALUATION, FEED, MEASURE, SECTION
+from app.models import CHANGE, DOCUMENT, EVALUATION, FEED, MEASURE, SECTION, TALLY
 
 MOST_TOLD = 20  # of one kind: who sees that many knows enough
 
@@ -33,7 +34,7 @@ class Examined:
 
 def examine(session: Session) -> Iterator[Examined]:
     """Every examination, one after the other, of one snapshot: it may run while others write."""
-    for look in (_file, _numbers, _entries, _rows, _words, _removals, _parents, _documents):
+    for look in (_file, _numbers, _entries, _rows, _words, _tallies, _removals, _parents, _documents):
         try:
             yield look(session)
         except (sa.exc.StatementError, ValueError, TypeError) as error:  # a value that its column cannot have
@@ -123,6 +124,14 @@ def _words(session: Session) -> Examined:
             texts = {row.id: row.folded for row in session.execute(sa.select(id, text).where(id.in_(some)))}
             for missed in sorted(search.missed(session, entity.table, texts)):
                 found.add(f"{entity.name} {missed} would be missed by a search")
+    return found
+
+
+def _tallies(session: Session) -> Examined:
+    found = Examined("rows are as many as was counted with each write")
+    found.seen = session.scalar(sa.select(sa.func.sum(TALLY.c.n))) or 0
+    for (plan, _, year, rating), kept, there in tallies.wrong(session):
+        found.add(f"{plan} {year} {rating or 'not rated'}: {kept} were counted, and {there} are there")
     return found
 
 

@@ -24,6 +24,7 @@ from app.models import (
     EVALUATION_KEY,
     MEASURE,
     PLAN,
+    TALLY,
     Code,
     Evaluation,
     EvaluationFields,
@@ -233,7 +234,16 @@ class InMeasure(InPlan):
 
     def wanted(self) -> Wanted:
         early = self.conditions(early=True) if self.q and not self.few else None
-        return Wanted(self.conditions(), apart=self.ratings(), early=early)
+        number = None
+        if self.tallied:
+            number = sa.select(sa.func.sum(TALLY.c.n)).where(*self.where(TALLY), *self.on_row(TALLY))
+        return Wanted(self.conditions(), apart=self.ratings(), early=early, number=number)
+
+    @property
+    def tallied(self) -> bool:
+        """Whether the tallies know all that is asked about."""
+        others = (self.section, self.measure, self.department, self.q)
+        return not any(each is not None for each in others)
 
     def conditions(self, *, early: bool = False) -> list[sa.ColumnElement[bool]]:
         return [*super().conditions(), *self.on_row(), *self.on_words(EVALUATION, early=early)]
@@ -246,19 +256,19 @@ class InMeasure(InPlan):
             found.append(of.c.code_order == code_order(self.measure))
         return found
 
-    def on_row(self) -> list[sa.ColumnElement[bool]]:
-        wanted = ((EVALUATION.c.fiscal_year, self.fiscal_year), (EVALUATION.c.department, self.department))
-        found: list[sa.ColumnElement[bool]] = [
-            column == value for column, value in wanted if value is not None
-        ]
-        return [*found, sa.or_(*self.ratings())] if self.rating is not None else found
+    def on_row(self, of: sa.FromClause = EVALUATION) -> list[sa.ColumnElement[bool]]:
+        found: list[sa.ColumnElement[bool]] = []
+        if self.fiscal_year is not None:
+            found.append(of.c.fiscal_year == self.fiscal_year)
+        if self.department is not None:
+            found.append(of.c.department == self.department)
+        return [*found, sa.or_(*self.ratings(of))] if self.rating is not None else found
 
-    def ratings(self) -> list[sa.ColumnElement[bool]]:
+    def ratings(self, of: sa.FromClause = EVALUATION) -> list[sa.ColumnElement[bool]]:
         """The ratings that were asked for, each by itself: an index has the rows of each in order."""
+        none = of.c.rating == "" if of is TALLY else of.c.rating.is_(None)
         codes = dict.fromkeys(code.strip() for code in (self.rating or "").split(",") if self.rating)
-        return [
-            EVALUATION.c.rating.is_(None) if code == "none" else EVALUATION.c.rating == code for code in codes
-        ]
+        return [none if code == "none" else of.c.rating == code for code in codes]
 
     def on_words(self, of: sa.Table, *, early: bool = False) -> list[sa.ColumnElement[bool]]:
         """That a row has all words."""
@@ -272,6 +282,10 @@ class InMeasure(InPlan):
 
 class EvaluationFilters(InMeasure):
     measure_id: Annotated[Number, Field(description="The measure's `id` (施策)")] | None = None
+
+    @property
+    def tallied(self) -> bool:
+        return super().tallied and self.measure_id is None
 
     def conditions(self, *, early: bool = False) -> list[sa.ColumnElement[bool]]:
         ours = [EVALUATION.c.measure_id == self.measure_id] if self.measure_id else []

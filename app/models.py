@@ -6,9 +6,11 @@ keeps for itself. Tables are written through `changes.save` and `changes.remove`
 numbered and logged.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Annotated, Any, ClassVar
 
 import sqlalchemy as sa
@@ -256,10 +258,13 @@ class Plan(PlanFields, Row, table=True):
     slug: str = Field(sa_type=Text)
     origin: str | None = Field(default=None, sa_type=Text)  # the service that it is a copy from
     folded: str = Field(sa_type=Text)
+    scale: str = Field(sa_type=Text, sa_column_kwargs={"server_default": ""})
+
+    DERIVED = frozenset({"folded", "scale"})
 
     @staticmethod
     def derived(row: Mapping[str, Any], parent: Mapping[str, Any]) -> dict[str, Any]:
-        return {"folded": folded(row["title"], row["municipality"])}
+        return {"folded": folded(row["title"], row["municipality"]), "scale": scale(row["ratings"])}
 
 
 class Document(Row, table=True):
@@ -380,6 +385,21 @@ class Evaluation(EvaluationFields, Placed, table=True):
         }
 
 
+class Tally(SQLModel, table=True):
+    """How many evaluations of a plan have which rating in a fiscal year (see `tallies`)."""
+
+    __table_args__ = (
+        sa.Index(None, "fiscal_year", "rating", "n"),
+        sa.Index(None, "municipality_code"),
+    )
+
+    plan: str = Field(primary_key=True, sa_type=Text)
+    municipality_code: str = Field(primary_key=True, sa_type=Text)
+    fiscal_year: int = Field(primary_key=True, sa_type=sa.Integer, sa_column_kwargs={"autoincrement": False})
+    rating: str = Field(primary_key=True, sa_type=Text)  # empty where there is none
+    n: int = Field(sa_type=sa.BigInteger)
+
+
 REMOVALS = sa.text("op = 'delete'")  # few, and looked for whenever a key is new
 
 
@@ -464,6 +484,12 @@ def code_order(code: str) -> str:
     return f"{natural(code)} {code}"
 
 
+def scale(ratings: Iterable[Mapping[str, Any]]) -> str:
+    """What two plans have in common whose ratings may be counted together: codes, order and labels."""
+    meaning = [[rating["code"], rating["label"]] for rating in ratings]
+    return sha256(json.dumps(meaning, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
 TAB = "\t"  # sorts before whatever a slug or a code may hold
 
 
@@ -476,6 +502,8 @@ def below(table: sa.FromClause, slug: str) -> sa.ColumnElement[bool]:
     """Whether a row stands in this plan, said so that an index that ends in the place can tell."""
     if table is PLAN:
         return PLAN.c.slug == slug
+    if table is TALLY:
+        return TALLY.c.plan == slug
     after, before = f"{slug}{TAB}", f"{slug}{chr(ord(TAB) + 1)}"
     return sa.and_(table.c.place > after, table.c.place < before)
 
@@ -485,7 +513,7 @@ def now() -> datetime:
 
 
 # The tables as SQL knows them: queries are written with these.
-PLAN, DOCUMENT, SECTION, MEASURE, EVALUATION, CHANGE, FEED, SOURCE, API_KEY = (
+PLAN, DOCUMENT, SECTION, MEASURE, EVALUATION, TALLY, CHANGE, FEED, SOURCE, API_KEY = (
     SQLModel.metadata.tables[name]
     for name in (
         "plan",
@@ -493,6 +521,7 @@ PLAN, DOCUMENT, SECTION, MEASURE, EVALUATION, CHANGE, FEED, SOURCE, API_KEY = (
         "section",
         "measure",
         "evaluation",
+        "tally",
         "change",
         "feed",
         "source",

@@ -20,7 +20,7 @@ from app.kit.errors import Finding, Invalid, Say
 from app.kit.http import answer, unless_known
 from app.kit.listing import Names
 from app.measures import MEASURES, MeasureShape
-from app.models import EVALUATION, MEASURE, PLAN, SECTION
+from app.models import EVALUATION, MEASURE, PLAN, SECTION, TALLY
 from app.plans import PLANS, PlanInPath, plan_id
 from app.shapes import InPlan, RowId
 
@@ -187,7 +187,14 @@ def summed(session: Session, query: SummaryQuery) -> tuple[list[str], list[dict[
 
 
 def _counts(session: Session, query: SummaryQuery, names: Sequence[str]) -> Sequence[sa.Row[Any]]:
-    """How many units of each group, of each plan, have which rating: rows of (group…, plan_id, code, mixed, n)."""
+    """How many units of each group, of each plan, have which rating: rows of (group…, plan_id, code, mixed, n).
+
+    Plans of one scale are told as one, where nothing is asked that the tallies do not know.
+    """
+    if query.unit == "evaluation" and query.tallied and {*names} <= {"fiscal_year"}:
+        scales = sa.select(sa.func.min(PLAN.c.id)).where(*query.where(PLAN)).group_by(PLAN.c.scale)
+        if len(plans := session.scalars(scales).all()) == 1:
+            return _tallied(session, query, names, plans[0])
     shown = [
         column.label(label)
         # Plans are always told apart, so that scales can be compared.
@@ -222,6 +229,21 @@ def _counts(session: Session, query: SummaryQuery, names: Sequence[str]) -> Sequ
     others = [column for column in each.c if column.name != "code"]
     counted = sa.select(*others, code.label("code"), sa.func.count().label("n")).group_by(*others, code)
     return session.execute(counted).all()
+
+
+def _tallied(session: Session, query: SummaryQuery, names: Sequence[str], plan: int) -> Sequence[sa.Row[Any]]:
+    years = [column for name in names for column in (TALLY.c[name], TALLY.c[name].label(f"_order_{name}"))]
+    code = sa.func.nullif(TALLY.c.rating, "")
+    counted = sa.select(
+        *years,
+        sa.literal(plan).label("plan_id"),
+        code.label("code"),
+        sa.false().label("mixed"),
+        sa.cast(sa.func.sum(TALLY.c.n), sa.BigInteger).label("n"),
+    )
+    here = [*query.where(TALLY), *query.on_row(TALLY)]
+    by = [*(TALLY.c[name] for name in names), TALLY.c.rating]
+    return session.execute(counted.where(*here).group_by(*by)).all()
 
 
 def _labels(name: str) -> tuple[str, ...]:

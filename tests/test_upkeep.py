@@ -41,7 +41,7 @@ def test_the_doctor_finds_nothing_after_whatever_was_written(town: Service, admi
     write_at_random(admin, Random(2), 120)
     code, said, _ = here("doctor", database_url=address_of(town))
     assert (code, "OFF" in said) == (0, False)
-    assert said.count("\nok ") == 8
+    assert said.count("\nok ") == 9
     assert f"at revision {town.state().seq}, epoch {town.state().epoch}" in said
 
 
@@ -76,6 +76,10 @@ DAMAGES = {
     "a row that is listed under another section": (
         "UPDATE evaluation SET section = '9' WHERE id = 5",
         "section does not follow",
+    ),
+    "a tally that is off": (
+        "UPDATE tally SET n = n + 1 WHERE rating = 'B'",
+        "fujimi-yumetsunagu 2017 B: 10 were counted, and 9 are there",
     ),
     "a section of another plan": (
         "UPDATE measure SET section_id = (SELECT max(id) FROM section) WHERE id = 1",
@@ -123,7 +127,7 @@ def test_the_doctor_finds_rows_that_a_search_would_miss(backend: Backend, here: 
     url = backend.seeded()
     with opened(url) as database, database.writing() as session:
         text = session.scalar(sa.select(EVALUATION.c.folded).where(EVALUATION.c.id == 7))
-        search.enter(session, EVALUATION, [(7, text, None)])
+        search.enter(session, EVALUATION, [((7, text), None)])
     code, said, _ = here("doctor", database_url=url)
     assert code == 1
     assert "evaluation 7 would be missed by a search" in said

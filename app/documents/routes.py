@@ -302,7 +302,7 @@ def _name(request: Request, query: ImportQuery) -> str:
         if its == media_type:
             return f"import{suffix}"
     if media_type == "multipart/form-data":
-        raise Invalid(Finding(Say(*NO_FORM)))
+        raise Invalid(Finding(Say(*NO_FORM), parameter="Content-Type"))
     says = Say(
         "ファイル名を name か Content-Disposition で指定してください。拡張子から形式が分かります。",
         "Give the file's name in name or in Content-Disposition: its suffix says what kind it is.",

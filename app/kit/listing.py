@@ -164,6 +164,8 @@ class Wanted:
     # Rows of another table by which these are found, if there are such. Where they are many, it takes less time to look
     # at each row here, even to count them.
     found_by: sa.Select[Any] | None = None
+    # How many there are, if there is a shorter way to know it than to count them.
+    number: sa.Select[Any] | None = None
 
 
 MANY = 2_000  # so many rows are found and sorted in less time than it takes to look for few in vain
@@ -227,6 +229,9 @@ def rows_from(
     counted = conditions
 
     def count() -> int:
+        if wanted.number is not None:
+            number = wanted.number
+            return _counted(session, place.bound, lambda: int(session.scalar(number) or 0))
         return _counted(session, place.bound, lambda: listing.count(session, counted))
 
     if wanted.found_by is None and wanted.early is not None and count() > MANY:

@@ -26,10 +26,9 @@ def index_of(table: str) -> str:
 def holding(table: sa.Table, words: Sequence[str]) -> list[sa.ColumnElement[bool]]:
     """Whether the rows of a table hold all of these words, found by the index."""
     paired = [word for word in words if len(word) > 1]
-    longer = [
-        word for word in words if len(word.encode("utf-16-le")) != 4
-    ]  # of what is one pair, the index knows all
-    return [*([_Paired(table, paired)] if paired else []), *reading(table, longer)]
+    # Of a word that is one pair, the index knows all.
+    looked_at = [word for word in words if not len(word) == len(word.encode("utf-16-le")) / 2 == 2]
+    return [*([_Paired(table, paired)] if paired else []), *reading(table, looked_at)]
 
 
 def reading(table: sa.Table, words: Sequence[str]) -> list[sa.ColumnElement[bool]]:
@@ -37,12 +36,15 @@ def reading(table: sa.Table, words: Sequence[str]) -> list[sa.ColumnElement[bool
     return [table.c.folded.contains(word, autoescape=True) for word in words]
 
 
-def enter(session: Session, table: sa.Table, rows: Iterable[tuple[int, str | None, str | None]]) -> None:
+Text = tuple[int, str]  # of the row with this id
+
+
+def enter(session: Session, table: sa.Table, rows: Iterable[tuple[Text | None, Text | None]]) -> None:
     """Tell the index what each row's text was and what it is, where there was or is one."""
     index = index_of(table.name)
-    changed = [(id, before, after) for id, before, after in rows if before != after]
-    gone = [(id, before) for id, before, _ in changed if before is not None]
-    come = [(id, after) for id, _, after in changed if after is not None]
+    changed = [(before, after) for before, after in rows if before != after]
+    gone = [before for before, _ in changed if before is not None]
+    come = [after for _, after in changed if after is not None]
     connection = session.connection()
     if connection.dialect.name == "sqlite":
         # Of an entry that goes, the index has to be told what it was.

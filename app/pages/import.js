@@ -370,7 +370,7 @@ key.addEventListener("input", () => sessionStorage.setItem("key", key.value.trim
 function ask() {
   const fields = main.querySelector(".made");
   fields.hidden = !isNew();
-  for (const input of fields.querySelectorAll("input")) input.required = !fields.hidden;
+  for (const input of fields.querySelectorAll("input:not(#title)")) input.required = !fields.hidden;
 }
 
 plan.addEventListener("change", ask);

@@ -14,7 +14,7 @@ from app.fiscal_years import FiscalYearParameter
 from app.kit.listing import Number, no_such_row, place_of, rows_from
 from app.kit.text import ONE_LINE, terms
 from app.measures import MEASURES, MeasureQuery, embed_evaluations
-from app.models import DOCUMENT, EVALUATION, MEASURE, PLAN, SECTION
+from app.models import DOCUMENT, EVALUATION, MEASURE, PLAN, SECTION, TALLY
 from app.pages.html import AnyPage, Asked, PageRoute, Viewed, data_behind
 from app.pages.workbooks import cells_on, headers_of
 from app.plans import PLANS, PlanQuery, has_usual_order, plan_id
@@ -71,11 +71,11 @@ def front(view: Viewed, asked: Annotated[FrontQuery, Query()]) -> Response:
 def _years(session: Session, plans: Sequence[int]) -> dict[int, list[int]]:
     """The fiscal years that each plan has rows of, oldest first."""
     rows = (
-        sa.select(MEASURE.c.plan_id, EVALUATION.c.fiscal_year)
-        .join(EVALUATION)
-        .where(MEASURE.c.plan_id.in_(plans))
+        sa.select(PLAN.c.id, TALLY.c.fiscal_year)
+        .join(TALLY, TALLY.c.plan == PLAN.c.slug)
+        .where(PLAN.c.id.in_(plans))
         .distinct()
-        .order_by(EVALUATION.c.fiscal_year)
+        .order_by(TALLY.c.fiscal_year)
     )
     years: dict[int, list[int]] = {plan: [] for plan in plans}
     for plan, year in session.execute(rows):

@@ -1,0 +1,59 @@
+"""How many rows of a plan have which rating in a year: counted with every write, so that nobody counts them all."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from app.models import EVALUATION, TAB, TALLY
+
+Key = tuple[str, str, int, str]
+
+
+def follow(
+    session: Session, rows: Iterable[tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]]
+) -> None:
+    """Count these evaluations as they are, and no more as they were. Their plans are held by the caller."""
+    moved: Counter[Key] = Counter()
+    for before, after in rows:
+        if before is not None:
+            moved[_key(before)] -= 1
+        if after is not None:
+            moved[_key(after)] += 1
+    changed = {key: n for key, n in sorted(moved.items()) if n}
+    if not changed:
+        return
+    insert = (sqlite if session.get_bind().dialect.name == "sqlite" else postgresql).insert(TALLY)
+    added = {"n": TALLY.c.n + insert.excluded.n}
+    session.execute(
+        insert.on_conflict_do_update(index_elements=KEY, set_=added),
+        [dict(zip(KEY, key, strict=True), n=n) for key, n in changed.items()],
+    )
+    if less := {plan for (plan, *_), n in changed.items() if n < 0}:
+        session.execute(sa.delete(TALLY).where(TALLY.c.plan.in_(less), TALLY.c.n == 0))
+
+
+KEY = ("plan", "municipality_code", "fiscal_year", "rating")
+
+
+def _key(row: Mapping[str, Any]) -> Key:
+    plan, _, _ = row["place"].partition(TAB)
+    return plan, row["municipality_code"], row["fiscal_year"], row["rating"] or ""
+
+
+def wrong(session: Session) -> Iterable[tuple[Key, int, int]]:
+    """What differs from a full count: what was kept and what there is."""
+    kept = {
+        tuple(row[:4]): row.n
+        for row in session.execute(sa.select(*(TALLY.c[name] for name in KEY), TALLY.c.n))
+    }
+    there: Counter[Any] = Counter()
+    columns = (EVALUATION.c[name] for name in ("place", *KEY[1:]))
+    for row in session.execute(sa.select(*columns).execution_options(yield_per=1_000)).mappings():
+        there[_key(dict(row))] += 1
+    for key in sorted({*kept, *there}):
+        if kept.get(key, 0) != there[key]:
+            yield key, kept.get(key, 0), there[key]
