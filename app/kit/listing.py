@@ -216,26 +216,8 @@ class Found:
     next: str | None
 
 
-def rows_from(
-    session: Session,
-    listing: Listing,
-    wanted: Wanted,
-    limit: int,
-    place: "Place",
-) -> Found:
-    conditions = wanted.conditions
-    if wanted.found_by is not None and wanted.early is not None and _many(session, place, wanted.found_by):
-        conditions = wanted.early
-    counted = conditions
-
-    def count() -> int:
-        if wanted.number is not None:
-            number = wanted.number
-            return _counted(session, place.bound, lambda: int(session.scalar(number) or 0))
-        return _counted(session, place.bound, lambda: listing.count(session, counted))
-
-    if wanted.found_by is None and wanted.early is not None and count() > MANY:
-        conditions = wanted.early
+def rows_from(session: Session, listing: Listing, wanted: Wanted, limit: int, place: "Place") -> Found:
+    conditions, count = _way(session, listing, wanted, place)
     keys = [column.label(f"_{depth}") for depth, (column, _) in enumerate(place.order)]
     order = [column.desc() if down else column.asc() for column, down in place.order]
     here = [*conditions, *([] if place.start is None else [place.start])]
@@ -254,12 +236,28 @@ def rows_from(
     )
 
 
+def _way(
+    session: Session, listing: Listing, wanted: Wanted, place: "Place"
+) -> tuple[Sequence[sa.ColumnElement[bool]], Callable[[], int]]:
+    """How the first rows are best found, and how all of them are counted."""
+
+    def counting(conditions: Sequence[sa.ColumnElement[bool]]) -> Callable[[], int]:
+        if (number := wanted.number) is not None:
+            return lambda: _counted(session, place.bound, lambda: int(session.scalar(number) or 0))
+        return lambda: _counted(session, place.bound, lambda: listing.count(session, conditions))
+
+    if wanted.early is None:
+        return wanted.conditions, counting(wanted.conditions)
+    if (rows := wanted.found_by) is not None:
+        some = sa.select(sa.func.count()).select_from(rows.limit(MANY + 1).subquery())
+        found = _counted(session, b"found by " + place.bound, lambda: session.scalar(some) or 0)
+        conditions = wanted.early if found > MANY else wanted.conditions
+        return conditions, counting(conditions)
+    count = counting(wanted.conditions)
+    return wanted.early if count() > MANY else wanted.conditions, count
+
+
 MOST_COUNTS = 10_000
-
-
-def _many(session: Session, place: "Place", rows: sa.Select[Any]) -> bool:
-    some = sa.select(sa.func.count()).select_from(rows.limit(MANY + 1).subquery())
-    return _counted(session, b"found by " + place.bound, lambda: session.scalar(some) or 0) > MANY
 
 
 def _counted(session: Session, bound: bytes, count: Callable[[], int]) -> int:
