@@ -15,7 +15,7 @@ from app.fiscal_years import FiscalYear, FiscalYearParameter
 from app.kit.database import Reading, Writing, brief
 from app.kit.errors import Conflict
 from app.kit.http import answer, written
-from app.kit.listing import Listing, Number, PageQuery, Wanted, page
+from app.kit.listing import Listing, Number, PageQuery, Wanted, listed, page
 from app.kit.numbers import LARGEST, whole
 from app.kit.search import holding, reading
 from app.kit.text import ONE_LINE, Form, PlainObject, refusal, terms
@@ -275,6 +275,10 @@ class InMeasure(InPlan):
         return (reading if early or self.few else holding)(of, terms(self.q or ""))
 
     @property
+    def short(self) -> bool:
+        return not self.q and (self.few or self.tallied)
+
+    @property
     def few(self) -> bool:
         """Whether it is asked about few rows, of which each may be looked at."""
         return bool(self.plan or self.municipality or self.measure)
@@ -302,6 +306,7 @@ class EvaluationQuery(PageQuery, EvaluationAsked):
 
 
 @router.get("", response_model=EvaluationPage)
+@listed
 def list_evaluations(
     request: Request, query: Annotated[EvaluationQuery, Query()], session: Reading, revision: RevisionRead
 ) -> Response:

@@ -12,7 +12,7 @@ from app.changes import RevisionRead, remove, save
 from app.evaluations import EVALUATIONS, EvaluationShape, InMeasure
 from app.kit.database import Reading, Writing, brief
 from app.kit.http import answer, written
-from app.kit.listing import Listing, Names, PageQuery, Wanted, page
+from app.kit.listing import Listing, Names, PageQuery, Wanted, listed, page
 from app.models import EVALUATION, MEASURE, MEASURE_KEY, PLAN, SECTION, Code, Measure, MeasureFields
 from app.plans import held_plan, no_parent, taken
 from app.shapes import Ending, Heading, Partial, PlanSlug, RowId, page_of, patched
@@ -94,6 +94,10 @@ class MeasureAsked(InMeasure):
     sort: Annotated[str, MEASURES.sorting] = MEASURES.order
     fields: Annotated[str, MEASURES.choosing] | None = None
 
+    @property
+    def short(self) -> bool:
+        return not self.q and (self.few or not self.on_row())
+
     def wanted(self) -> Wanted:
         if self.few or not (self.on_row() or self.q):
             return Wanted(self.conditions())
@@ -132,6 +136,7 @@ class MeasureQuery(PageQuery, MeasureAsked):
 
 
 @router.get("", response_model=MeasurePage)
+@listed
 def list_measures(
     request: Request, query: Annotated[MeasureQuery, Query()], session: Reading, revision: RevisionRead
 ) -> Response:

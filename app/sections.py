@@ -10,7 +10,7 @@ from app.access import Held, WriterKnown, changing
 from app.changes import RevisionRead, remove, save
 from app.kit.database import Reading, Writing, brief
 from app.kit.http import answer, written
-from app.kit.listing import Listing, PageQuery, page
+from app.kit.listing import Listing, PageQuery, listed, page
 from app.models import PLAN, SECTION, SECTION_KEY, Code, Section, SectionFields
 from app.plans import held_plan, taken
 from app.shapes import Ending, Heading, InPlan, Partial, PlanSlug, RowId, page_of, patched
@@ -82,6 +82,7 @@ class SectionQuery(PageQuery, SectionAsked):
 
 
 @router.get("", response_model=SectionPage)
+@listed
 def list_sections(
     request: Request, query: Annotated[SectionQuery, Query()], session: Reading, revision: RevisionRead
 ) -> Response:

@@ -169,6 +169,11 @@ class InMunicipality(BaseModel):
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         return self.where(self.OF)
 
+    @property
+    def short(self) -> bool:
+        """Whether an index tells at once how many rows there are, and which are the first."""
+        return True
+
     def wanted(self) -> Wanted:
         return Wanted(self.conditions())
 

@@ -11,11 +11,12 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
+from anyio.to_thread import run_sync
 from sqlalchemy import event
 
 from app.documents.importing import import_document
 from app.documents.told import Told
-from app.kit import migrations
+from app.kit import listing, migrations
 from tests.conftest import FUJIMI, KAWAGOE, Backend, Service, opened, running
 
 Row = dict[str, Any]
@@ -908,6 +909,39 @@ def test_a_count_looks_up_only_what_is_asked_about(
         assert unkept(library, "/evaluations", limit=1, **query) == 200
     [count] = filter(COUNTS.search, said)
     assert re.findall(r'(?:FROM|JOIN) "?(\w+)', count) == tables
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "at_once"),
+    [
+        ("/evaluations", {"fiscal_year": "H29", "rating": "B"}, True),
+        ("/evaluations", {"plan": "fujimi-yumetsunagu", "section": "3"}, True),
+        ("/evaluations", {"limit": 1000}, False),
+        ("/evaluations", {"q": "食堂"}, False),
+        ("/evaluations", {"department": "福祉課"}, False),
+        ("/measures", {"section": "3"}, True),
+        ("/measures", {"rating": "B", "limit": 3}, False),
+        ("/measures", {"expand": "evaluations"}, False),
+        ("/sections", {}, True),
+    ],
+)
+def test_what_may_take_long_is_read_where_it_keeps_nobody(
+    path: str, query: dict[str, Any], at_once: bool, library: Service, monkeypatch: pytest.MonkeyPatch
+):
+    library.database.counted.clear()
+    handed_over: list[Any] = []
+
+    async def note(step: Any, *rest: Any) -> Any:
+        handed_over.append(step)
+        return await run_sync(step, *rest)
+
+    monkeypatch.setattr(listing, "run_sync", note)
+    assert unkept(library, path, **query) == 200
+    assert bool(handed_over) is not at_once
+    if "rating" in query:  # once they are counted, it does not take long any more
+        handed_over.clear()
+        assert unkept(library, path, **query) == 200
+        assert handed_over == []
 
 
 @pytest.mark.parametrize("path", LISTS)

@@ -2,15 +2,16 @@
 
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial, wraps
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 import orjson
 import sqlalchemy as sa
+from anyio.to_thread import run_sync
 from fastapi import Request, Response
 from pydantic import BaseModel, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -18,6 +19,7 @@ from pydantic_core import CoreSchema, core_schema
 from sqlalchemy.sql.visitors import iterate
 from sqlmodel import Session
 
+from app.kit.database import database_of
 from app.kit.errors import Finding, Invalid, NotFound, Say
 from app.kit.http import answer, unless_known
 from app.kit.numbers import LARGEST, digits
@@ -207,6 +209,25 @@ def page(
     return answer(request, body, etag=revision.etag, headers=headers)
 
 
+MOST_AT_ONCE = 100  # rows
+
+
+def listed(endpoint: Callable[..., Response]) -> Callable[..., Awaitable[Response]]:
+    """For an endpoint that gives a page of what its `query` asks for. What an index gives at once is read without ado;
+    what may take longer is read in a thread, where it keeps nobody."""
+
+    @wraps(endpoint)
+    async def answer(**given: Any) -> Response:
+        request, session, query = (given[name] for name in ("request", "session", "query"))
+        step = partial(endpoint, **given)
+        few = query.limit <= MOST_AT_ONCE and not getattr(query, "expand", None)
+        if few and (query.short or _key(session, _bound(request, query)) in session.info["counted"]):
+            return await database_of(request).quick(step)
+        return await run_sync(step)
+
+    return answer
+
+
 @dataclass(frozen=True)
 class Found:
     """How many rows match in all, those of one page, and the cursor of the rest."""
@@ -263,13 +284,17 @@ MOST_COUNTS = 10_000
 def _counted(session: Session, bound: bytes, count: Callable[[], int]) -> int:
     """All pages of a list say how many rows it has: they are counted once in each state of the data."""
     known: dict[Any, int] = session.info.get("counted", {})
-    key = bound, *(session.info.get(name) for name in ("epoch", "revision", "horizon", "mark"))
+    key = _key(session, bound)
     found = known.get(key)
     if found is None:
         if len(known) >= MOST_COUNTS:
             known.clear()
         found = known[key] = count()
     return found
+
+
+def _key(session: Session, bound: bytes) -> tuple[Any, ...]:
+    return bound, *(session.info.get(name) for name in ("epoch", "revision", "horizon", "mark"))
 
 
 def _next_address(request: Request, cursor: str) -> str:
