@@ -38,7 +38,9 @@ class Standing:
         """To look whether anybody has committed takes two microseconds."""
         try:
             if self._file is None:
-                self._file = sqlite3.connect(str(self._url.database))
+                self._file = sqlite3.connect(
+                    str(self._url.database), timeout=0
+                )  # who waits here keeps everybody
             (commits,) = self._file.execute("PRAGMA data_version").fetchone()
             if commits != self._commits:
                 self._stand = self._file.execute(self._statement).fetchone()
