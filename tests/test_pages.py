@@ -177,6 +177,8 @@ def test_a_mark_without_a_given_meaning_gets_none(towns: httpx.Client):
     assert not re.search("達成|改善|後退|良|悪|✓|✔|✅|❌|🟢|🔴", silent.text)
     assert "◎ 目標を上回った" in told.text
     assert "順序は、計画の評価区分によります" in told.text
+    # What some marks mean may be told where their order is not.
+    assert "記号の意味と" not in told.text
     # 継続, 完了 and 見直し have no order that anybody could assume: nothing lags, nothing comes last.
     unordered = page(towns, "/p/mitori-kankyo")
     assert "目にとまるところ" not in unordered.text

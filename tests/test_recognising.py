@@ -708,6 +708,22 @@ def test_leading_cells_that_are_blank_mean_the_ones_above() -> None:
     assert [row[4] for row in brief(found)] == ["福祉課", "福祉課", "教育課"]
 
 
+def test_a_section_behind_the_measures_own_number_goes_on_below() -> None:
+    found = table(
+        "計画 R5実績\nNo.,基本施策,事業名,実績,評価\n"
+        "1,居場所,学習,a,A\n2,,食堂,a,B\n3,,サロン,a,A\n4,相談,窓口,a,A\n5,,訪問,a,B"
+    )
+    sections = ["居場所", "居場所", "居場所", "相談", "相談"]
+    assert (found.problems, [row.section_code for row in found.evaluations]) == ([], sections)
+
+
+def test_a_section_behind_a_number_of_several_measures_ends_with_that_number() -> None:
+    found = table(
+        "計画 R5実績\n番号,分野,事業名,実績,評価\n1,居場所,学習,a,A\n,,食堂,a,B\n2,,窓口,a,A\n3,相談,訪問,a,B"
+    )
+    assert "居場所" not in [row.section_code for row in found.evaluations if row.code.startswith("2")]
+
+
 def test_a_term_in_a_header_is_no_year_of_the_column() -> None:
     found = table("計画\n番号,計画（H29～H33）,H30実績,H30評価\n①,学習,a,A")
     assert (fields(found)[1], found.fiscal_years) == ("title", [2018])

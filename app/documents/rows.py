@@ -63,6 +63,7 @@ class Rows:
         self.labels = block.places("path")
         self.sections = block.places("section")
         self.groups = block.places("section", "path")
+        self.in_every_row = set(self.labels[-1:])  # until one lacks it
         self.leading = {*self.titles, *self.groups}
         self.numbered = block.places("path", "code")
         self.years = block.places("fiscal_year")[:1]
@@ -187,13 +188,19 @@ class Rows:
         cells = list(row.cells)
         for place in meant.keys() - set(self.ratings):
             cells[place - 1] = meant[place]
+        # A number that stands in every row is the measure's own: another one does not begin another group.
+        innermost = self.labels[-1] if self.labels else 0
+        if innermost and not cells[innermost - 1].strip():
+            self.in_every_row.discard(innermost)
         changed = False
         for place in self.groups:
             cell = cells[place - 1]
             if self.block.explicit:
                 self.above[place] = cell
             elif cell.strip():
-                changed = changed or folded(cell) != folded(self.above.get(place, ""))
+                changed = changed or (
+                    folded(cell) != folded(self.above.get(place, "")) and place not in self.in_every_row
+                )
                 self.above[place] = cell
             elif changed:
                 self.above[place] = ""
