@@ -740,7 +740,7 @@ def _live_key(session: Session, named: str) -> sa.Row[Any]:
         .with_for_update()
     ).one_or_none()
     if found is None:
-        raise Stop(f"there is no valid key {id}")
+        raise Stop(f"there is no valid key {id}: `shinchoku keys list` tells which there are")
     return found
 
 

@@ -358,7 +358,10 @@ class Mirror:
         for plan in session.execute(there.where(PLAN.c.slug.in_(municipality_of))).all():
             if plan.origin != self.source.url:
                 whose = f"from {plan.origin}" if plan.origin else "of its own"
-                raise Collision(f"this database has a plan {plan.slug} {whose}, which is not overwritten")
+                raise Collision(
+                    f"this database has a plan {plan.slug} {whose}, which is not overwritten: "
+                    "give the copy a database of its own with SHINCHOKU_DATABASE_URL"
+                )
             if plan.municipality_code != municipality_of[plan.slug]:
                 remove(session, Plan, [plan.id])
 

@@ -311,7 +311,7 @@ class _Import:
             warnings.append(
                 {
                     "ja": f"計画名は「{title}」のままです。この資料では「{told}」です。",
-                    "en": f"The plan keeps its title {title!r}; this document says {told!r}.",
+                    "en": f"The plan keeps its title “{title}”; this document says “{told}”.",
                 }
             )
         return warnings

@@ -27,7 +27,9 @@ def _mapping(given: Any) -> Any:
             given = json.loads(given)
         except ValueError:
             raise refusal(
-                "mapping", "mapping は JSON で書いてください。", "Write the mapping as JSON."
+                "mapping",
+                'mapping は JSON で書いてください。例: {"3": "title"} (名前と値を二重引用符で囲みます)',
+                'Write the mapping as JSON, with double quotation marks: {"3": "title"}',
             ) from None
     if isinstance(given, list):
         listed: dict[str, Any] = {}
