@@ -306,3 +306,33 @@ def test_no_cell_is_a_formula(town: Service, tmp_path: Path):
             rows = csv.reader(io.StringIO(text, newline=""), delimiter="," if form == "csv" else "\t")
             for (cell,) in rows:
                 assert cell == "-" or cell[0] not in "=+-@\t"
+
+
+def test_tabs_in_the_names_of_a_table_are_layout_and_no_export_is_refused_for_them(admin: httpx.Client):
+    made = openpyxl.Workbook()
+    for row in (
+        ["令和5年度\t架空計画"],
+        ["番号", "事業名", "担当\t課", "実績", "評価", "備\t考欄外"],
+        ["第1節\t学び"],
+        ["1\t", "学\t習\n支援", "福祉\t課", "5\t件", "A\t拡充", "外\t出"],
+    ):
+        made.active.append(row)
+    out = io.BytesIO()
+    made.save(out)
+    told = {"plan": "tabs", "municipality_code": "479012", "municipality": "例示市", "fiscal_year": "R5"}
+    answer = admin.post("/imports", params={"name": "tabs.xlsx", **told}, content=out.getvalue())
+    assert answer.status_code == 200, answer.text
+    [row] = admin.get("/evaluations", params={"plan": "tabs"}).json()["results"]
+    assert (row["measure_title"], row["department"], row["rating_printed"], row["implementation"]) == (
+        "学 習 支援",
+        "福祉 課",
+        "A 拡充",
+        "5\t件",
+    )
+    for noun in ("plans", "sections", "measures", "evaluations"):
+        for form in FORMS:
+            unchanged(admin, admin.get(f"/{noun}.{form}").content, f"{noun}.{form}")
+    unchanged(admin, admin.get("/snapshot.jsonl").content, "snapshot.jsonl")
+    for form in ("tsv", "xlsx"):
+        document = admin.get(f"/plans/tabs/document.{form}", params={"fiscal_year": 2023}).content
+        unchanged(admin, document, f"document.{form}", plan="tabs")

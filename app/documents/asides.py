@@ -78,7 +78,7 @@ class Asides:
         if self._is_of_page(row, filled, text):
             return "page"
         if alone and (filled[0] == 1 or filled[0] in self.leading) and _is_heading(text):
-            stand_under(self.headings, text)
+            stand_under(self.headings, one_line(text))
             return "heading"
         if self._is_numbered(row, filled):
             self.notes.warn(*TOLD["numbered"], row)

@@ -277,5 +277,5 @@ folded = lru_cache(maxsize=20_000)(fold)  # for what many rows have in common
 
 
 def one_line(cell: str) -> str:
-    """A line break within a name is layout."""
-    return re.sub(r"[ \t]*\n[ \t]*", " ", cell) if "\n" in cell else cell
+    """A line break or a tab within a name is layout."""
+    return re.sub(r" *[\n\t][ \n\t]*", " ", cell) if "\n" in cell or "\t" in cell else cell

@@ -8,7 +8,7 @@ from app.documents import legends
 from app.documents.asides import HEADING, NOTE, Headings, Line, line_of, stand_under
 from app.documents.numbering import label, style
 from app.documents.reading import Row
-from app.documents.tables import LONGEST, Notes
+from app.documents.tables import LONGEST, Notes, one_line
 from app.documents.vocabulary import year_alone, years_of
 from app.documents.years import Years
 
@@ -52,14 +52,14 @@ class Top:
         if len(texts) > 1:
             self._leave(row, None)
         elif numbered or (HEADING.match(text) and label(text)):
-            stand_under(self.headings, text)
+            stand_under(self.headings, one_line(text))
             return "heading"
         elif self.subtitle is None and self._is_subtitle(text):
             self.subtitle = text
             self._check_length(text, row, column)
             return "subtitle"
         elif self.title is None and self._is_title(text):
-            self.title = text.replace("\n", " ")
+            self.title = one_line(text)
             self._check_length(text, row, column)
             return "title"
         elif not year_alone(text):
