@@ -746,7 +746,7 @@ def test_whatever_is_said_of_a_year_makes_an_evaluation() -> None:
         {"令和3年度決算額": "4", "決算額": "5"},
         {"令和3年度決算額": "4"},
     ]
-    assert [warning.line for warning in found.warnings] == [6]
+    assert [warning.line for warning in found.warnings] == [3, 6]
 
 
 @pytest.mark.parametrize(
@@ -1361,6 +1361,7 @@ def test_a_line_that_is_no_heading_is_asked_about(line: str) -> None:
         ",－ ３ －,,",
         "3/10,,,",
         "1 / 2 ページ,,,",
+        ",,,１／２頁",
         ",,,p.3",
         "３頁,,,",
         "計画 R5年度実績,,,",
@@ -1566,7 +1567,7 @@ def test_a_total_says_what_it_is_of_and_is_no_rating() -> None:
         "い計画 R5年度実績\n番号,取組名,区分,進捗,効果額\n1,使用料,計画,順調,1200\n,,実績,,\n,,,効果額合計,1200"
     )
     assert [row[3] for row in brief(found)] == ["順調", None]
-    assert [warning.line for warning in found.warnings] == [5]
+    assert [warning.line for warning in found.warnings] == [2, 2, 5]
 
 
 def test_a_number_and_a_title_alone_are_a_heading_where_measures_are_numbered_otherwise() -> None:
@@ -1700,3 +1701,49 @@ def test_a_measure_called_by_a_figure_is_read_back_from_a_document_that_tells_it
         "い計画\n(平成30年度進捗状況評価結果)\n項目,計画,H30実施内容,評価,施策コード,節コード,枝番,評価コード"
     )
     assert [row[:2] for row in brief(table(f"{head}\n,10件,x,A,1,1,1,A"))] == [("1", "10件")]
+
+
+@pytest.mark.parametrize(
+    "year", ["平成31年度（令和元年度）", "平成31（令和元）年度", "令和元（平成31）年度", "Ｈ31／Ｒ1"]
+)
+def test_a_year_may_be_told_by_both_of_its_names(year: str) -> None:
+    one_row = table(f"い計画\n番号,事業名,{year}実施内容,評価\n1,学習,a,A")
+    merged = table(f"い計画\n番号,事業名,{year},,R2年度,\n,,実績,評価,実績,評価\n1,学習,a,A,b,B")
+    assert [row[2] for row in brief(one_row)] == [2019]
+    assert [row[2] for row in brief(merged)] == [2019, 2020]
+
+
+def test_two_names_of_different_years_are_no_year() -> None:
+    found = table("い計画 R5年度実績\n番号,事業名,実績,評価,H30・R1決算\n1,学習,a,A,b")
+    assert (brief(found)[0][2], found.evaluations[0].extra) == (2023, {"H30・R1決算": "b"})
+
+
+@pytest.mark.parametrize("header", ["R5年度の主な取組内容", "主な実施内容", "具体的な実施状況"])
+def test_what_was_mainly_done_is_what_was_done(header: str) -> None:
+    found = table(f"い計画 R5年度実績\n番号,事業名,{header},評価,主な目標\n1,学習,a,A,b")
+    assert [(each.implementation, each.extra) for each in found.evaluations] == [("a", {"主な目標": "b"})]
+
+
+def test_where_no_column_says_what_was_done_those_are_told_that_may() -> None:
+    found = table(
+        "い計画 R5年度実績\n番号,事業名,年間実績,評価\n1,学習,a,A\n番号,事業名,年間実績,評価\n2,食堂,b,A"
+    )
+    (warning,) = found.warnings
+    assert (warning.line, "年間実績" in warning.ja, '{"3": "implementation"}' in warning.en) == (
+        2,
+        True,
+        True,
+    )
+    assert table("い計画 R5年度実績\n番号,事業名,評価\n1,学習,A").warnings == []
+    told = table(
+        "い計画 R5年度実績\n番号,事業名,年間実績,評価\n1,学習,a,A", mapping={"3": {"field": "extra"}}
+    )
+    assert told.warnings == []
+
+
+def test_lines_that_tell_in_turn_what_was_planned_and_done_are_told() -> None:
+    header = "い計画 R5年度実績\n番号,事業名,区分,実績,評価\n"
+    (warning,) = table(f"{header}1,学習,計画,a,\n,,実績,b,A\n2,食堂,計画,c,\n,,実績,d,B").warnings
+    assert (warning.line, warning.column, "実績、計画" in warning.ja) == (2, 3, True)
+    assert table(f"{header}1,学習,新規,a,B\n,,継続,b,A").warnings == []
+    assert table(f"{header}1,学習,計画,a,B\n2,食堂,新規,b,A").warnings == []

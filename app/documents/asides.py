@@ -24,8 +24,10 @@ NOTE = re.compile(
     r"[※＊*]|[（(〔\[【]?(注意?|備考|出典|資料|凡例)\d*([）)〕\]】\s:：.．、\d]|$)|[（(〔\[【]注"
     r"|[（(]?以\s*上[）)]?。?$"
 )
-PAGE = re.compile(r"[-‐–—−－―ー]\s*\d+\s*[-‐–—−－―ー]|[pPｐＰ][.．]?\s*\d+|\d+\s*(?:ページ|頁)")
-PAGE_OF = re.compile(r"\d+\s*[/／]\s*\d+(?:\s*(?:ページ|頁))?")
+PAGE = re.compile(
+    r"[-‐–—−－―ー]\s*\d+\s*[-‐–—−－―ー]|[pPｐＰ][.．]?\s*\d+|(?:\d+\s*[/／]\s*)?\d+\s*(?:ページ|頁)"
+)
+PAGE_OF = re.compile(r"\d+\s*[/／]\s*\d+")
 LONGEST_TOTAL, LONGEST_HEADING, SHORT = 40, 200, 20
 MOST_ASIDE = 3  # cells of a line that pages repeat, or that tells the total of something
 TOLD = {

@@ -32,6 +32,7 @@ from app.documents.vocabulary import (
     EXACT,
     MARK,
     YEARLY,
+    Header,
     header,
     is_value,
     plain,
@@ -42,6 +43,7 @@ from app.documents.vocabulary import (
 from app.documents.years import RESULTS, Years
 from app.kit.text import excerpt
 
+MOST_LINES_OF_ONE = 6  # measure: 計画, 実績, 課題
 LOOKED_AT = 30  # rows below a header
 OURS = "extra."  # before the names of further columns in our own exports, so that none is taken for another
 SHARED = ("path", "section", "extra", "ignore", "nothing")  # fields that several columns may be
@@ -196,6 +198,27 @@ class Columns:
             elif 2 * len(sentences) > len(cells) and not _surely_rates(column):
                 self._ask(column, ("implementation", "rating"), block.header[-1])
 
+    def doubt_lines(self, block: Block, entries: Sequence[Entry]) -> None:
+        """Lines of one measure that tell in turn what was planned and what was done are meant as one row."""
+        for column in [] if block.explicit else block.of("extra"):
+            cells = {cell for entry in entries if (cell := entry.row.cell(column.place)).strip()}
+            said = [header(cell) for cell in cells] if len(cells) <= MOST_LINES_OF_ONE else []
+            if column.told or len(said) < 2 or None in said or not any(map(_was_done, said)):
+                continue
+            if any(cell.cell(column.place).startswith(OURS) for cell in block.header):
+                continue
+            names = "、".join(sorted(cells))
+            self.notes.warn(
+                f"列「{column.name}」によれば、1つの施策のことが {names} の行に分けて書かれているようです。"
+                "それぞれを施策の行として読み、評価のない行は未評価と数えます。1つの行にするには、計画と実績などを"
+                "列に分けて、1行に1つの施策を書いてください。",
+                f"By column {column.name}, a measure seems to be told in lines of its own for {names}. Each was read "
+                "as a row of the measure, unrated where it has no rating. To make them one, put them into columns, "
+                "with one row for each measure.",
+                block.header[-1] if block.header else None,
+                column.place,
+            )
+
     # ---- whether the columns go together
 
     def _check(self, columns: list[Column], row: Row) -> None:
@@ -259,13 +282,28 @@ class Columns:
                 self._ask(column, (first.field, "extra"), row)
 
     def _tell_left(self, columns: list[Column], row: Row) -> None:
-        """Where nothing makes an evaluation, there is none to keep other columns with."""
+        """Where nothing makes an evaluation, there is none to keep other columns with; where nothing is taken for
+        what was done, it may be under one of them.
+        """
         fields = {column.field for column in columns if column.name}
         left = [column.name for column in columns if column.field in ("department", "extra")]
         if left and fields.isdisjoint((*YEARLY, "nothing")) and self.notes.sheet not in self.layouts:
             self.notes.warn(
                 f"実施内容や評価の列がないので、施策だけを読み、{excerpt('、'.join(left), 200)} は残しませんでした。",
                 f"No column says what was done: only measures were read, and {excerpt(', '.join(left), 200)} not kept.",
+                row,
+            )
+        kept = [column for column in columns if column.field == "extra" and column.name and not column.told]
+        untold = "rating" in fields and fields.isdisjoint(("implementation", "nothing"))
+        if kept and untold and self.notes.sheet not in self.layouts:
+            names = [column.name for column in kept]
+            example = f'{{"{kept[0].place}": "implementation"}}'
+            self.notes.warn(
+                f"実施内容（実績、取組状況など）の列が見あたりません。"
+                f"{excerpt('、'.join(names), 200)} は extra に残しました。"
+                f"そのどれかであれば、mapping で教えてください（例: {example}）。",
+                f"No column was taken for what was done. {excerpt(', '.join(names), 200)} are kept in extra. "
+                f"If one of them is it, tell with mapping, such as {example}.",
                 row,
             )
 
@@ -280,6 +318,10 @@ class Columns:
                 if column.named:
                     mapped["name"] = column.name
                 self.understood.append(mapped)
+
+
+def _was_done(said: Header | None) -> bool:
+    return said is not None and said.field == "implementation"
 
 
 def _surely_rates(column: Column) -> bool:

@@ -139,6 +139,7 @@ class _Document:
         take_from_titles(entries)
         for block, its in read:
             self.columns.doubt_ratings(block, its)
+            self.columns.doubt_lines(block, its)
         return entries
 
     def _tallied(self, block: Block) -> set[int]:

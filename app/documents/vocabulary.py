@@ -1,6 +1,7 @@
 """The words of table headers: which field a town means by them, and which of them we print ourselves."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from unicodedata import normalize
@@ -71,6 +72,7 @@ DATE = re.compile(
     "(?:[./・][0-9]{1,2}|[0-9]{1,2}月)(?:[./・]?[0-9]{1,2}日?)?(?:末日?|時点|現在|の)*"
 )  # behind a year
 OF_YEAR = re.compile("^(?:年度(?=.)|(?:当該|本|今|当|同)年度)(?:の|における|分の?)?")
+MAIN = re.compile("^(?:主な|主要な|具体的な?)")
 LINKED = re.compile("^(?:の|における|分の?)")
 EARLIER = re.compile("^(?:前々?|昨|一昨)(?:年度|年|回)")
 NO_RESULT = re.compile("(指標|予算|決算|目標|数値|事業費|金額|基準|値|前期|累計).*(実績|状況)$")
@@ -171,7 +173,10 @@ def _take_year(words: str) -> tuple[int | None, int | None, str]:
     """The one year that the words give, with or without its era, and the words without it."""
     found = list(YEAR.finditer(words))
     if len(found) > 1:
-        return _SEVERAL, None, words
+        same = None if any(DATE.match(words, name.end()) for name in found) else _same_year(found)
+        return (
+            (_SEVERAL, None, words) if same is None else (same, None, YEAR.sub("", words).replace("()", ""))
+        )
     if found and (date := DATE.match(words, found[0].end())):  # of 令和6年3月末 the fiscal year is not plain
         return None, None, words[: found[0].start()] + words[date.end() :]
     if found:
@@ -186,6 +191,15 @@ def _take_year(words: str) -> tuple[int | None, int | None, str]:
     return None, None, words
 
 
+def _same_year(found: Iterable[re.Match[str]]) -> int | None:
+    """The year that is told by two names, as 平成31年度 and 令和元年度."""
+    try:
+        years = {fiscal_years.parse(name[0].removesuffix("年度").removesuffix("年")) for name in found}
+    except fiscal_years.NoYear:
+        return None
+    return years.pop() if len(years) == 1 else None
+
+
 def _bare_words(words: str) -> str:
     return MARK.sub("", OF_YEAR.sub("", words)).strip("・:.()")
 
@@ -197,6 +211,9 @@ def _fields(words: str, *, dated: bool) -> tuple[tuple[str, ...], bool] | None:
         return DATED, False
     if field := BY_WORD.get(words.lower()):
         return (field,), words in WEAK
+    if main := MAIN.match(words):  # 主な取組内容 is 取組内容, but 主な目標 are no sections
+        found = _fields(words[main.end() :], dated=dated)
+        return found if found and not {*YEARLY}.isdisjoint(found[0]) else None
     if words in UNSURE:
         return UNSURE[words], False
     if NO_RESULT.search(words):
