@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from app.documents.reading import MOST_CELLS, MOST_LINES, Row, Unreadable, read
+from app.documents.reading import MOST_CELLS, MOST_LINES, Row, Sheet, Unreadable, read, read_csv
 
 SEED = (Path(__file__).parent.parent / "seed" / "fujimi-h29.txt").read_bytes()
 TEXT = SEED.decode("utf-8")
@@ -116,8 +117,9 @@ def test_an_encoding_that_is_not_known_is_refused_with_those_that_are(told: str)
 def test_a_file_of_too_many_lines_or_cells_is_refused() -> None:
     assert len(read(b"\n" * (MOST_LINES - 1)).rows) == MOST_LINES - 1
     assert "too large" in refused(b"\n" * MOST_LINES).problem.en
-    assert len(read(b"\t" * (MOST_CELLS - 1)).rows[0].cells) == MOST_CELLS
-    assert "too large" in refused(b"\t" * MOST_CELLS).problem.en
+    line = b"\t" * 500 + b"\n"
+    assert len(read(line * (MOST_CELLS // 501)).rows) == MOST_CELLS // 501
+    assert "too large" in refused(line * (MOST_CELLS // 500)).problem.en
 
 
 def test_the_process_that_reads_a_file_does_not_wait_for_what_the_server_is_made_of() -> None:
@@ -126,3 +128,12 @@ def test_the_process_that_reads_a_file_does_not_wait_for_what_the_server_is_made
     loaded = subprocess.check_output([sys.executable, "-c", asked], cwd=root, text=True).split()
     assert {"app", "orjson"} <= set(loaded)
     assert {"pydantic", "pydantic_core", "fastapi", "sqlalchemy", "sqlmodel"}.isdisjoint(loaded)
+
+
+@pytest.mark.parametrize("reads", [read, read_csv])
+def test_a_table_that_is_wider_than_any_table_is_refused_at_its_line(reads: Callable[..., Sheet]) -> None:
+    mark = b"\t" if reads is read else b","
+    with pytest.raises(Unreadable) as caught:
+        reads(b"a\n" + mark * 1000 + b"\n")
+    assert (caught.value.problem.line, "1,001 columns" in caught.value.problem.en) == (2, True)
+    assert len(reads(b"a\n" + mark * 999 + b"\n").rows) == 2

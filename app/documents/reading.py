@@ -35,6 +35,7 @@ MEDIA_TYPES = {
 
 # No plan is this large: a file that is must not cost memory before it is refused.
 MOST_LINES = 150_000
+MOST_COLUMNS = 1_000
 MOST_CELLS = 4_000_000
 
 # What a spreadsheet would run. Our own exports put an apostrophe before it, which is taken away again here.
@@ -165,10 +166,10 @@ def read(content: bytes, encoding: str | None = None) -> Sheet:
     _refuse_size(text.count("\n") + 1, text.count("\n") + text.count("\t") + 1)
     # Only \n and \r\n end a line here: str.splitlines() would also break at U+2028 and others inside a cell.
     if '"' in text:
-        return Sheet(encoding, list(_quoted_rows(text)))
+        return Sheet(encoding, _narrow([*_quoted_rows(text)]))
     printed = text.removesuffix("\n").split("\n")
     rows = [Row(n, _live(line.removesuffix("\r").split("\t"))) for n, line in enumerate(printed, 1)]
-    return Sheet(encoding, rows)
+    return Sheet(encoding, _narrow(rows))
 
 
 # A spreadsheet puts a cell in quotation marks only where it must, and then doubles those inside.
@@ -223,12 +224,24 @@ def read_csv(content: bytes, encoding: str | None = None) -> Sheet:
             'この行から始まるセルの引用符「"」が正しく閉じていません。表計算ソフトで CSV として保存し直してください。',
             "A quotation mark of a cell that begins here is not closed properly. Save it as CSV once more.",
         ) from None
-    return Sheet(encoding, rows)
+    return Sheet(encoding, _narrow(rows))
 
 
 def _live(cells: list[str]) -> list[str]:
     """Cells as they were before an export made them inert."""
     return [INERT.sub("", cell, count=1) if cell.startswith("'") else cell for cell in cells]
+
+
+def _narrow(rows: list[Row]) -> list[Row]:
+    """The rows, if a table may be as wide."""
+    for row in rows:
+        if len(row.cells) > MOST_COLUMNS:
+            raise Unreadable(
+                row.line,
+                f"この行には {len(row.cells):,} 列あります。表は {MOST_COLUMNS:,} 列以内にしてください。",
+                f"This line has {len(row.cells):,} columns. A table may have {MOST_COLUMNS:,}.",
+            )
+    return rows
 
 
 def _refuse_size(lines: int, cells: int) -> None:

@@ -13,11 +13,10 @@ import python_calamine
 
 from app.documents import markup
 from app.documents.markup import Markup
-from app.documents.reading import MOST_LINES, Problem, Row, Sheet, Unreadable
+from app.documents.reading import MOST_COLUMNS, MOST_LINES, Problem, Row, Sheet, Unreadable
 
 MOST_ENTRIES = 1_000
 MOST_UNPACKED = 150_000_000
-MOST_COLUMNS = 1_000
 MOST_SHEETS = 100
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 # What each kind must have inside, so that an archive of anything else is not taken for it.
