@@ -229,6 +229,8 @@ def test_the_api_can_be_found_from_its_well_known_address(read: httpx.Client):
     assert answer.headers["content-type"] == (
         'application/linkset+json; profile="https://www.rfc-editor.org/info/rfc9727"'
     )
+    asked = read.head("/.well-known/api-catalog")
+    assert asked.headers["link"] == '</.well-known/api-catalog>; rel="api-catalog"'
     [entry] = answer.json()["linkset"]
     assert entry["anchor"] == f"{str(read.base_url).rstrip('/')}/"
     for relation in ("service-desc", "service-doc", "service-meta", "status"):

@@ -187,4 +187,6 @@ async def api_catalog(request: Request) -> Response:
         ]
     }
     media = 'application/linkset+json; profile="https://www.rfc-editor.org/info/rfc9727"'
-    return answer(request, body, headers={"Content-Type": media})
+    # Who only asks with HEAD is led here by the header (RFC 9727, 2).
+    link = '</.well-known/api-catalog>; rel="api-catalog"'
+    return answer(request, body, headers={"Content-Type": media, "Link": link})
