@@ -28,6 +28,7 @@ from app.summaries import SummaryQuery, summary, timeline, transitions
 try:
     from mcp.server import MCPServer
     from mcp.server.mcpserver.exceptions import ToolError
+    from mcp.server.mcpserver.tools import Tool
     from mcp.server.transport_security import TransportSecuritySettings
     from mcp.types import ToolAnnotations
 except ImportError:
@@ -56,8 +57,18 @@ def answer_assistants(app: FastAPI) -> Running:
     """Adds /mcp to the application, and tells what is to be entered while it runs."""
     if not INSTALLED:
         return nullcontext
-    server = MCPServer("shinchoku", title="Shinchoku 進捗", version=SOFTWARE, instructions=INSTRUCTIONS)
-    tool = server.tool(annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False))
+    tools: list[Tool] = []
+
+    def tool(answer: Callable[..., Any]) -> None:
+        made = Tool.from_function(
+            answer, annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False)
+        )
+        # A filter that is not known is refused: without it the answer would be another one.
+        known = made.fn_metadata.arg_model
+        known.model_config["extra"] = "forbid"
+        known.model_rebuild(force=True)
+        made.parameters = known.model_json_schema(by_alias=True)
+        tools.append(made)
 
     @contextmanager
     def asking() -> Iterator[Session]:
@@ -170,6 +181,9 @@ def answer_assistants(app: FastAPI) -> Running:
                 "lines": [{"line": number, "text": text} for number, text in enumerate(lines, first)],
             }
 
+    server = MCPServer(
+        "shinchoku", title="Shinchoku 進捗", version=SOFTWARE, instructions=INSTRUCTIONS, tools=tools
+    )
     # Reading is open to every host, so there is nothing that a rebound name could steal.
     anywhere = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     served = server.streamable_http_app(stateless_http=True, json_response=True, transport_security=anywhere)

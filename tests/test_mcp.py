@@ -50,6 +50,7 @@ def test_the_tools_say_what_they_are_and_only_read(read: httpx.Client):
     for tool in tools:
         assert tool.description
         assert tool.annotations.read_only_hint is True
+        assert tool.input_schema["additionalProperties"] is False
         for given in tool.input_schema["properties"].values():
             assert re.search("'(description|enum)'", str(given)), (tool.name, given)
 
@@ -108,6 +109,7 @@ def test_what_is_wrong_is_told_in_words(ask: Ask):
     assert "There is no such row" in ask("follow_measure", plan=PLAN, measure="9")
     assert "names no era" in ask("summarise", fiscal_year="29")
     assert "less than or equal to 50" in ask("search", q="支援", limit=1000)
+    assert "department\n  Extra inputs are not permitted" in ask("find_measures", department="福祉課")
 
 
 def test_a_stream_that_would_stay_silent_is_not_opened(read: httpx.Client):
