@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 import httpx
+import orjson
 import pytest
 import sqlalchemy as sa
 
@@ -15,6 +16,7 @@ from app.documents.importing import import_document
 from app.documents.told import Told
 from app.models import DOCUMENT
 from app.pages.html import percent
+from app.pages.views import MOST_OF_A_LINE
 from tests.conftest import SEED, Backend, Service, running
 from tests.invented import invent
 from tests.test_hostile import ENCODINGS, TEXTS
@@ -357,6 +359,25 @@ def test_lines_are_counted_as_they_were_when_the_document_was_read(town: Service
     source = page(town.anyone, address)
     [line] = re.findall(r'<tr id="L36" class="asked">.*?</tr>', source.answer.text)
     assert row["implementation"] in line
+
+
+def test_a_line_of_megabytes_is_shown_in_part(town: Service, admin: httpx.Client):
+    """JSON may stand in a single line: the page stays one that a browser can show, and says what it leaves out."""
+    row = {
+        "plan": "fujimi-yumetsunagu",
+        "measure_code": "1-1-1",
+        "fiscal_year": 2030,
+        "implementation": "あ" * 5_000,
+    }
+    rows = orjson.dumps([{**row, "ordinal": each} for each in range(1, 201)])
+    told = {"name": "rows.json", "plan": "fujimi-yumetsunagu"}
+    report = admin.post("/imports", params=told, content=rows).raise_for_status().json()
+    address = f"{FUJIMI_PLAN}/documents/{report['document']}?line=1"
+    source = page(town.anyone, address)
+    left = len(rows.decode()) - MOST_OF_A_LINE
+    assert f"（この行のあと {left:,} 字は、ファイルをダウンロードしてご覧ください）" in source.text
+    assert len(source.answer.content) < 100_000
+    assert f"download the file to see {left:,} more characters" in page(town.anyone, address, **ENGLISH).text
 
 
 def test_a_year_without_rows_is_an_empty_table(read: httpx.Client):

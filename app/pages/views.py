@@ -33,6 +33,7 @@ Cursor = Annotated[str, Field(max_length=4000)]
 MEASURES_A_PAGE = 50
 PLANS_A_PAGE = 100
 LINES_A_PAGE = 400
+MOST_OF_A_LINE = 20_000  # characters: a JSON document may be a single line of megabytes
 MOST_STANDING_OUT = 8
 MOST_LISTED = 20
 MOST_TOLD = 100
@@ -412,6 +413,7 @@ def source_text(
         start=start,
         end=end,
         printed=text[start:end],
+        most_of_a_line=MOST_OF_A_LINE,
         count=count,
         rows=found,
         codes={row["source_line"]: row["code"] for row in found},
