@@ -361,6 +361,12 @@ def test_lines_are_counted_as_they_were_when_the_document_was_read(town: Service
     assert row["implementation"] in line
 
 
+def test_the_form_says_what_is_asked_also_where_nothing_has_it(read: httpx.Client):
+    shown = page(read, f"{FUJIMI_PLAN}/measures?section=9&department=福祉課&rating=Z&fiscal_year=1999")
+    chosen = re.findall('<option value="([^"]*)" selected', shown.answer.text)
+    assert chosen == ["9", "1999", "Z", "福祉課"]
+
+
 def test_a_line_of_megabytes_is_shown_in_part(town: Service, admin: httpx.Client):
     """JSON may stand in a single line: the page stays one that a browser can show, and says what it leaves out."""
     row = {
