@@ -3,7 +3,7 @@
 
 PYTHON      ?= python3
 PORT        ?= 8000
-PYTEST_ARGS ?= -n $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 2))) --dist worksteal
+PYTEST_ARGS ?= -n $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1))) --dist worksteal
 LOCK_ARGS   ?=
 BENCH_ARGS  ?= --write
 
@@ -27,7 +27,7 @@ run: $(stamp)  ## install what the service needs, bring the database up to date 
 	@$(bin)/shinchoku migrate
 	@exec $(bin)/shinchoku serve --host 127.0.0.1 --port $(PORT)
 
-test: $(stamp)-dev  ## run the whole test suite (PYTEST_ARGS, by default in two processes more than there are cores: tests wait, too)
+test: $(stamp)-dev  ## run the whole test suite (PYTEST_ARGS, by default in one process more than there are cores: tests wait, too)
 	@$(bin)/python -m pytest $(PYTEST_ARGS)
 
 bench: $(stamp)-dev $(peers)  ## measure speed beside others, into docs/benchmarks.md (about two hours; BENCH_ARGS=--help)

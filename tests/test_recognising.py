@@ -708,6 +708,17 @@ def test_leading_cells_that_are_blank_mean_the_ones_above() -> None:
     assert [row[4] for row in brief(found)] == ["福祉課", "福祉課", "教育課"]
 
 
+def test_a_row_of_texts_alone_is_told_to_be_read_as_another_row() -> None:
+    found = table(
+        "計画 R5実績\n番号,事業名,実績,評価,課題\n"
+        "1,相談,窓口を開き、,A,周知が\n,,訪問もした。,,足りない。\n2,食堂,a,B,b"
+    )
+    assert [(row.code, row.rating) for row in found.evaluations] == [("1", "A"), ("1", None), ("2", "B")]
+    assert [(warning.line, warning.column) for warning in found.warnings if "goes on" in warning.en] == [
+        (4, 3)
+    ]
+
+
 def test_a_section_behind_the_measures_own_number_goes_on_below() -> None:
     found = table(
         "計画 R5実績\nNo.,基本施策,事業名,実績,評価\n"
@@ -1567,7 +1578,7 @@ def test_a_total_says_what_it_is_of_and_is_no_rating() -> None:
         "い計画 R5年度実績\n番号,取組名,区分,進捗,効果額\n1,使用料,計画,順調,1200\n,,実績,,\n,,,効果額合計,1200"
     )
     assert [row[3] for row in brief(found)] == ["順調", None]
-    assert [warning.line for warning in found.warnings] == [2, 2, 5]
+    assert [warning.line for warning in found.warnings] == [2, 2, 4, 5]
 
 
 def test_a_number_and_a_title_alone_are_a_heading_where_measures_are_numbered_otherwise() -> None:

@@ -104,6 +104,15 @@ class Rows:
         title = self._title(row, alone=len(filled) == 1)
         if numbers is None or code is None or title is None:
             return None
+        if not self.block.explicit and self.ratings and set(filled).isdisjoint(self.repeating):
+            self.notes.warn(
+                "番号も名称も評価もない行なので、上の施策の別の行として読みました。"
+                "上の行の続きであれば、1つのセルにまとめてください。",
+                "This line has no number, title or rating of its own: it was read as another row of the measure above. "
+                "If it goes on with the row above, put both into one cell.",
+                row,
+                filled[0],
+            )
         return Entry(
             self.notes.sheet,
             row,
