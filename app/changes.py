@@ -172,7 +172,11 @@ ENTITIES = {
 }
 
 
-OF_EVALUATION = [column.name for column in ENTITIES["evaluation"].record.selected_columns][7:]
+OF_EVALUATION = [
+    column.name
+    for column in ENTITIES["evaluation"].record.selected_columns
+    if isinstance(column, sa.Column) and column.table is EVALUATION and column.name != "id"
+]
 
 
 class Saved(NamedTuple):
@@ -332,9 +336,7 @@ def _follow(
 ) -> None:
     """What is kept beside rows follows them, from what each was to what it is: the index of searches, the tallies."""
     if entity.searched:
-        texts = [(row["id"], row["folded"]) if row else None for pair in rows for row in pair]
-        befores, afters = texts[::2], texts[1::2]
-        search.enter(session, entity.table, zip(befores, afters, strict=True))
+        search.follow(session, entity.table, rows)
     if entity.table is EVALUATION:
         tallies.follow(session, rows)
 

@@ -484,10 +484,14 @@ def code_order(code: str) -> str:
     return f"{natural(code)} {code}"
 
 
-def scale(ratings: Iterable[Mapping[str, Any]]) -> str:
+def meaning(ratings: Iterable[Mapping[str, Any]]) -> list[tuple[str, str | None]]:
     """What two plans have in common whose ratings may be counted together: codes, order and labels."""
-    meaning = [[rating["code"], rating["label"]] for rating in ratings]
-    return sha256(json.dumps(meaning, ensure_ascii=False).encode()).hexdigest()[:16]
+    return [(rating["code"], rating["label"]) for rating in ratings]
+
+
+def scale(ratings: Iterable[Mapping[str, Any]]) -> str:
+    """The same as a short text, which is equal where that is."""
+    return sha256(json.dumps(meaning(ratings), ensure_ascii=False).encode()).hexdigest()[:16]
 
 
 TAB = "\t"  # sorts before whatever a slug or a code may hold

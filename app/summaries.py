@@ -20,7 +20,7 @@ from app.kit.errors import Finding, Invalid, Say
 from app.kit.http import answer, unless_known
 from app.kit.listing import Names
 from app.measures import MEASURES, MeasureShape
-from app.models import EVALUATION, MEASURE, PLAN, SECTION, TALLY
+from app.models import EVALUATION, MEASURE, PLAN, SECTION, TALLY, meaning
 from app.plans import PLANS, PlanInPath, plan_id
 from app.shapes import InPlan, RowId
 
@@ -273,14 +273,10 @@ def _common(scales: Iterable[Scale]) -> Scale | None:
     """The one scale that these are; None when they differ in codes, order or labels."""
     found: Scale | None = None
     for scale in scales:
-        if found is not None and _meaning(found) != _meaning(scale):
+        if found is not None and meaning(found) != meaning(scale):
             return None
         found = scale
     return found if found is not None else []
-
-
-def _meaning(scale: Scale) -> list[tuple[str, str | None]]:
-    return [(rating["code"], rating["label"]) for rating in scale]
 
 
 def _not_summable() -> Invalid:

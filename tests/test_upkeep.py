@@ -127,7 +127,7 @@ def test_the_doctor_finds_rows_that_a_search_would_miss(backend: Backend, here: 
     url = backend.seeded()
     with opened(url) as database, database.writing() as session:
         text = session.scalar(sa.select(EVALUATION.c.folded).where(EVALUATION.c.id == 7))
-        search.enter(session, EVALUATION, [((7, text), None)])
+        search.follow(session, EVALUATION, [({"id": 7, "folded": text}, None)])
     code, said, _ = here("doctor", database_url=url)
     assert code == 1
     assert "evaluation 7 would be missed by a search" in said

@@ -10,7 +10,7 @@ Where a rule is not sure it does not guess: it says what it found, and how to te
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from app.documents import legends, tallies
+from app.documents import counts, legends
 from app.documents.codes import take_from_titles
 from app.documents.columns import Columns
 from app.documents.headers import Headers
@@ -144,7 +144,7 @@ class _Document:
 
     def _tallied(self, block: Block) -> set[int]:
         """The rows that count the others by their ratings."""
-        places = {} if block.explicit else tallies.read(block.rows)
+        places = {} if block.explicit else counts.read(block.rows)
         for place in places:
             self.notes.warn(
                 "ここからの行は評価を数えた表（集計）なので、施策としては読みませんでした。",

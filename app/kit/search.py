@@ -36,15 +36,15 @@ def reading(table: sa.Table, words: Sequence[str]) -> list[sa.ColumnElement[bool
     return [table.c.folded.contains(word, autoescape=True) for word in words]
 
 
-Text = tuple[int, str]  # of the row with this id
+Entry = Mapping[str, Any]  # a row with its `id` and its `folded` text
 
 
-def enter(session: Session, table: sa.Table, rows: Iterable[tuple[Text | None, Text | None]]) -> None:
-    """Tell the index what each row's text was and what it is, where there was or is one."""
+def follow(session: Session, table: sa.Table, rows: Iterable[tuple[Entry | None, Entry | None]]) -> None:
+    """Tell the index what each row was and what it is, where there was or is one."""
     index = index_of(table.name)
-    changed = [(before, after) for before, after in rows if before != after]
-    gone = [before for before, _ in changed if before is not None]
-    come = [after for _, after in changed if after is not None]
+    changed = [pair for pair in rows if len({row and row["folded"] for row in pair}) == 2]
+    gone = [(row["id"], row["folded"]) for row, _ in changed if row]
+    come = [(row["id"], row["folded"]) for _, row in changed if row]
     connection = session.connection()
     if connection.dialect.name == "sqlite":
         # Of an entry that goes, the index has to be told what it was.
