@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from importlib.metadata import version
+from operator import itemgetter
 from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
 import orjson
@@ -207,13 +208,13 @@ def save(
     for chunk in _chunks(rows):
         known = _known(session, entity, names, chunk)
         blank = _defaults(model)
-        wholes = [{**known.get(tuple(row[name] for name in names), blank), **row} for row in chunk]
+        befores = [known.get(key) for key in _keys(names, chunk)]
+        wholes = [{**(before or blank), **row} for row, before in zip(chunk, befores, strict=True)]
         parents = parents_of(session, entity, wholes)
         fresh: list[dict[str, Any]] = []
         changed: list[dict[str, Any]] = []
         found: list[int | None] = []
-        for row, whole in zip(chunk, wholes, strict=True):
-            before = known.get(tuple(row[name] for name in names))
+        for row, before, whole in zip(chunk, befores, wholes, strict=True):
             whole |= model.derived(whole, parents(whole))
             if before is None:
                 fresh.append(whole)
@@ -288,9 +289,15 @@ def _known(
     session: Session, entity: Entity, names: Sequence[str], rows: Sequence[Mapping[str, Any]]
 ) -> dict[tuple[Any, ...], dict[str, Any]]:
     """The rows that are there already, by what names them."""
-    wanted = [tuple(row[name] for name in names) for row in rows]
+    wanted = _keys(names, rows)
     there = sa.select(entity.table).where(among(session, [entity.table.c[name] for name in names], wanted))
-    return {tuple(row[name] for name in names): row for row in _rows(session, there)}
+    found = _rows(session, there)
+    return dict(zip(_keys(names, found), found, strict=True))
+
+
+def _keys(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    """What names each of these rows."""
+    return list(zip(*([row[name] for row in rows] for name in names), strict=True))
 
 
 def parents_of(session: Session, entity: Entity, rows: Iterable[Mapping[str, Any]]) -> Parents:
@@ -389,6 +396,7 @@ def _records_of(
     documents = {row["document_id"] for row in rows} - {None}
     of_documents = sa.select(DOCUMENT.c.id, DOCUMENT.c.sha256).where(DOCUMENT.c.id.in_(documents))
     hashes = dict(session.execute(of_documents).all())
+    own = itemgetter(*OF_EVALUATION)
     records = []
     for row in rows:
         measure = parents(row)
@@ -401,8 +409,9 @@ def _records_of(
             "plan": plan,
             "measure_code": code,
             "document": hashes.get(row["document_id"]),
+            **dict(zip(OF_EVALUATION, own(row), strict=True)),
         }
-        records.append(told | {name: row[name] for name in OF_EVALUATION})
+        records.append(told)
     return records
 
 

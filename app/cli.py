@@ -1,6 +1,7 @@
 """The `shinchoku` command: serve, migrate, import, export, mirror, doctor, backup, restore, compact, keys."""
 
 import argparse
+import gc
 import json
 import logging.config
 import os
@@ -48,6 +49,8 @@ KEEP_ALIVE = (
     75  # seconds: longer than clients and proxies keep a connection, so that none is closed under a request
 )
 
+MOST_CODES = 100  # of measures, that a report tells by name
+
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
@@ -88,6 +91,7 @@ class Stop(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    gc.freeze()  # the code that was read stays, and need not be looked through for what is no longer used
     try:
         settings = _settings()
     except Stop as stop:
@@ -392,7 +396,8 @@ def _print_report(plan: str | None, report: dict[str, Any], *, dry_run: bool) ->
         )
     for kind, codes in report["measures"].items():
         if codes:
-            print(f"  measures {kind}: {', '.join(codes)}")
+            more = f" … {len(codes) - MOST_CODES:,} more" if len(codes) > MOST_CODES else ""
+            print(f"  measures {kind}: {', '.join(codes[:MOST_CODES])}{more}")
     for warning in report["warnings"]:
         says = Say(warning["ja"], warning["en"])
         print(f"  {_placed(warning)}{_by_options(says)}{_shown(warning.get('text'))}")

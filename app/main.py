@@ -1,5 +1,6 @@
 """The service: its routers are its table of contents."""
 
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,7 +24,7 @@ from app.kit.database import Database, busy, passes
 from app.kit.errors import Conflict, from_http_exception, from_validation
 from app.kit.http import PUBLIC, Cors, Manners, NotModified, RequestLog
 from app.kit.settings import Settings
-from app.mcp import answer_assistants
+from app.mcp import Assistants
 from app.pages import catalog, docs, guide, html, importing, views
 from app.pages.html import tell
 
@@ -61,7 +62,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        async with assistants():
+        gc.collect()
+        gc.freeze()  # what is there by now stays, and need not be looked through for what is no longer used
+        async with assistants.running():
             yield {"farewell": lambda: app.state.database.watch.end()}
         await app.state.database.close()
 
@@ -84,6 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.database = open_database(settings)
     app.state.openings = CapacityLimiter(2)  # files that are opened at once
+    assistants = Assistants(app)
     for router in (
         plans.router,
         sections.router,
@@ -104,7 +108,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ):
         app.include_router(router)
     app.mount("/docs/assets", docs.assets)
-    assistants = answer_assistants(app)
+    app.router.routes += assistants.routes
     app.openapi = lambda: docs.describe(app)  # type: ignore[method-assign]
 
     app.add_middleware(GZipMiddleware, minimum_size=1_000)

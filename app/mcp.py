@@ -1,14 +1,18 @@
 """For assistants: seven read-only tools at /mcp (Model Context Protocol), where the extra `mcp` is installed."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
-from typing import Annotated, Any, Literal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import anyio
 import sqlalchemy as sa
+from anyio.abc import TaskStatus
 from fastapi import FastAPI
 from pydantic import Field
 from sqlmodel import Session
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.changes import SOFTWARE
 from app.documents.routes import DOCUMENTS
@@ -25,16 +29,10 @@ from app.plans import PLANS, PlanQuery, plan_id
 from app.shapes import PlanSlug, Words
 from app.summaries import SummaryQuery, summary, timeline, transitions
 
-try:
+if TYPE_CHECKING:
     from mcp.server import MCPServer
-    from mcp.server.mcpserver.exceptions import ToolError
-    from mcp.server.mcpserver.tools import Tool
-    from mcp.server.transport_security import TransportSecuritySettings
-    from mcp.types import ToolAnnotations
-except ImportError:
-    INSTALLED = False
-else:
-    INSTALLED = True
+
+INSTALLED = find_spec("mcp") is not None
 
 INSTRUCTIONS = """\
 How Japanese municipal plans are going, exactly as their yearly reports say: for each measure (施策) and fiscal year \
@@ -50,13 +48,50 @@ LINES_AROUND = 3
 Plan = Annotated[PlanSlug, Field(description="The plan's slug, as rows name it in `plan`")]
 Year = FiscalYearParameter
 Limit = Annotated[int, Field(ge=1, le=MOST_ROWS, description="Rows at most")]
-Running = Callable[[], AbstractAsyncContextManager[Any]]
 
 
-def answer_assistants(app: FastAPI) -> Running:
-    """Adds /mcp to the application, and tells what is to be entered while it runs."""
-    if not INSTALLED:
-        return nullcontext
+class Assistants:
+    """Answers at /mcp, from the first question on: to read the library takes half a second and 25 MB."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.app = app
+        self.answers: ASGIApp | None = None
+        self.first = anyio.Lock()
+        # Without sessions nothing is ever sent to who opens a stream with GET.
+        self.routes = [Route("/mcp", self, methods=["POST"])] if INSTALLED else []
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with anyio.create_task_group() as self.tasks:
+            yield
+            self.tasks.cancel_scope.cancel()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self.first:
+            if self.answers is None:
+                server = await anyio.to_thread.run_sync(_server, self.app)
+                self.answers = await self.tasks.start(self._run, server)
+        await self.answers(scope, receive, send)
+
+    async def _run(self, server: "MCPServer", *, task_status: TaskStatus[ASGIApp]) -> None:
+        from mcp.server.transport_security import TransportSecuritySettings
+
+        # Reading is open to every host, so there is nothing that a rebound name could steal.
+        anywhere = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+        served = server.streamable_http_app(
+            stateless_http=True, json_response=True, transport_security=anywhere
+        )
+        async with server.session_manager.run():
+            task_status.started(served)
+            await anyio.sleep_forever()
+
+
+def _server(app: FastAPI) -> "MCPServer":
+    from mcp.server import MCPServer
+    from mcp.server.mcpserver.exceptions import ToolError
+    from mcp.server.mcpserver.tools import Tool
+    from mcp.types import ToolAnnotations
+
     tools: list[Tool] = []
 
     def tool(answer: Callable[..., Any]) -> None:
@@ -181,16 +216,9 @@ def answer_assistants(app: FastAPI) -> Running:
                 "lines": [{"line": number, "text": text} for number, text in enumerate(lines, first)],
             }
 
-    server = MCPServer(
+    return MCPServer(
         "shinchoku", title="Shinchoku 進捗", version=SOFTWARE, instructions=INSTRUCTIONS, tools=tools
     )
-    # Reading is open to every host, so there is nothing that a rebound name could steal.
-    anywhere = TransportSecuritySettings(enable_dns_rebinding_protection=False)
-    served = server.streamable_http_app(stateless_http=True, json_response=True, transport_security=anywhere)
-    [route] = (route for route in served.routes if isinstance(route, Route))
-    route.methods = {"POST"}  # without sessions nothing is ever sent to who opens a stream with GET
-    app.router.routes.append(route)
-    return server.session_manager.run
 
 
 def _first(

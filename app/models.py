@@ -474,9 +474,12 @@ class ApiKey(SQLModel, table=True):
     revoked_at: datetime | None = None
 
 
+APART = "\0"  # in no text, and folding leaves it as it is
+
+
 def folded(*texts: str | None) -> str:
     """What a search looks through. Fields stay apart, so that no word is found across two of them."""
-    return "\n".join(fold(text) for text in texts if text)
+    return fold(APART.join(filter(None, texts))).replace(APART, "\n")
 
 
 def code_order(code: str) -> str:

@@ -206,6 +206,18 @@ def test_importing_a_file_twice_changes_nothing(migrated: str, document: Path):
     assert revision(migrated) == stand
 
 
+def test_of_many_new_measures_the_first_hundred_are_told_by_name(migrated: str, tmp_path: Path):
+    table = tmp_path / "many.csv"
+    rows = [f"1-1-{number},施策{number},実施,A" for number in range(1, 153)]
+    table.write_text("\n".join(["番号,施策名,H29実施内容,H29評価", *rows]), "utf-8")
+    told = ("--plan", "many", "--municipality-code", "131016", "--municipality", "千代田区", "--title", "多")
+    said = shinchoku("import", table, *told, database_url=migrated)
+    assert (said.returncode, said.stderr) == (0, "")
+    [line] = [line for line in said.stdout.splitlines() if "measures new" in line]
+    assert line.startswith("  measures new: 1-1-1, 1-1-2, ")
+    assert line.endswith(", 1-1-100 … 52 more")
+
+
 def test_a_file_with_mistakes_is_refused_whole_and_each_is_named_with_its_line(
     migrated: str, document: Path, refused: Refused
 ):

@@ -246,6 +246,7 @@ def test_numbers_are_read_one_by_one_and_never_from_joined_text() -> None:
         ("‐", None, "‐"),
         (" － ", None, "－"),
         ("評価対象外", None, "評価対象外"),
+        ("該当無し", None, "該当無し"),
     ],
 )
 def test_a_rating_is_its_mark_and_unrated_is_none(cell: str, rating: str | None, printed: str | None) -> None:

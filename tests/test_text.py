@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 
 from app.kit.text import MANY_LINES, ONE_LINE, Characters, excerpt, fold, marked, natural, terms
+from app.models import folded
 
 ANY_TEXT = st.text(st.characters())  # lone surrogates and control characters too
 # Spaces, marks that combine, and characters that turn into spaces and marks.
@@ -82,6 +83,11 @@ def test_a_query_is_split_at_every_kind_of_space_and_its_words_are_folded():
 @pytest.mark.parametrize("query", ["", " ", "　\t\n"])
 def test_a_query_without_words_asks_for_nothing(query):
     assert terms(query) == []
+
+
+@given(st.lists(TRICKY))
+def test_texts_folded_together_are_each_folded_by_itself(texts):
+    assert folded(*texts) == "\n".join(fold(text) for text in texts if text)
 
 
 @given(ANY_TEXT | TRICKY)

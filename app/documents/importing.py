@@ -194,11 +194,12 @@ class _Import:
         """The rows as they are to be saved."""
         evaluations = []
         for row in rows:
-            code = self.measures.codes.get(row["code"], row["code"])
-            told = {name: value for name, value in row.items() if name not in ("plan", "code", "line")}
+            told = {**row, "document_id": self.document, "source_line": row["line"]}
+            del told["plan"], told["line"]
+            code = told.pop("code")
+            told["measure_id"] = self.ids[self.measures.codes.get(code, code)]
             if told.get("rating") in self.stopped:
                 told["rating"] = None
-            told |= {"measure_id": self.ids[code], "document_id": self.document, "source_line": row["line"]}
             evaluations.append(told)
         if not self.fresh and any("extra" in row for row in evaluations):
             self._keep_extra(evaluations)

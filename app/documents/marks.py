@@ -17,7 +17,7 @@ UNRATED = {
         *"-‐‑‒–—―−－ー─／/＼",
         *("--", "ーー", "――"),
         *("評価対象外", "対象外", "評価なし", "評価無し", "未評価", "評価せず", "評価不能", "評価不可"),
-        *("完了", "終了", "該当なし", "なし"),
+        *("完了", "終了", "該当なし", "該当無し", "なし", "無し"),
     )
 }
 # These say that a measure was not carried out, unless a legend or the scale of the plan has them as ratings.
