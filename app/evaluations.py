@@ -314,7 +314,7 @@ def list_evaluations(
 
     `q` looks in the measure's title and in implementation, rationale, next plan and department.
     """
-    return page(request, session, EVALUATIONS, query.wanted(), query, revision)
+    return page(request, session, EVALUATIONS, query.wanted, query, revision)
 
 
 @router.post("", status_code=201, response_model=EvaluationShape)

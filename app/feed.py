@@ -24,7 +24,7 @@ from sqlmodel import Session
 from app.changes import ENTITIES, SOFTWARE, Revision, RevisionRead, mark_of, outdated, revision
 from app.kit.database import Reading, Seen, busy, database_of, turn_of
 from app.kit.errors import Conflict, Finding, Gone, Invalid, Problem, Say, problem_body
-from app.kit.fetching import fetched
+from app.kit.fetching import fetch, fetched
 from app.kit.http import PUBLIC, Streamed, answer, dumps, unless_known, while_connected
 from app.kit.listing import Listing, PageQuery, Wanted, no_such_row, page, seal, unseal
 from app.kit.numbers import LARGEST, digits
@@ -207,7 +207,7 @@ def _page(session: Session, query: FeedQuery, position: Position | None) -> Page
         count = session.scalar(sa.select(sa.func.count()).select_from(CHANGE).where(*wanted)) or 0
     columns = (CHANGE.c[name] for name in Change.model_fields)
     statement = sa.select(*columns).where(*wanted).order_by(CHANGE.c.seq).limit(query.limit)
-    changes = [_written(dict(row)) for row in session.execute(statement).mappings()]
+    changes = [_written(row) for row in fetch(session, statement)]
     if len(changes) == count:
         return Page(stand, after, stand.seq, stand.mark, count, changes)
     last = changes[-1]
@@ -506,7 +506,7 @@ def _history(
         *of_row,
         ~outdated(revision.horizon),
     ]  # at a revision there is one answer, while a log is compacted, too
-    return page(request, session, HISTORY, Wanted(left), query, revision)
+    return page(request, session, HISTORY, lambda: Wanted(left), query, revision)
 
 
 HISTORY_TEXT = (

@@ -11,6 +11,7 @@ from app.access import Held, WriterKnown, changing
 from app.changes import RevisionRead, remove, save
 from app.evaluations import EVALUATIONS, EvaluationShape, InMeasure
 from app.kit.database import Reading, Writing, brief
+from app.kit.fetching import fetch
 from app.kit.http import answer, written
 from app.kit.listing import Listing, Names, PageQuery, Wanted, listed, page
 from app.models import EVALUATION, MEASURE, MEASURE_KEY, PLAN, SECTION, Code, Measure, MeasureFields
@@ -150,7 +151,12 @@ def list_measures(
         if query.expand:
             embed_evaluations(session, measures)
 
-    return page(request, session, MEASURES, query.wanted(), query, revision, expand)
+    return page(request, session, MEASURES, query.wanted, query, revision, expand)
+
+
+OF_MEASURES = EVALUATIONS.select(
+    EVALUATION.c.measure_id.in_(sa.bindparam("measures", expanding=True))
+).order_by(EVALUATION.c.measure_id, EVALUATION.c.fiscal_year, EVALUATION.c.ordinal)
 
 
 def embed_evaluations(
@@ -158,11 +164,9 @@ def embed_evaluations(
 ) -> None:
     """Each measure's evaluations, or those of them that fit."""
     by_id: dict[int, list[dict[str, Any]]] = {measure["id"]: [] for measure in measures}
-    rows = EVALUATIONS.select(EVALUATION.c.measure_id.in_(by_id), *conditions).order_by(
-        EVALUATION.c.measure_id, EVALUATION.c.fiscal_year, EVALUATION.c.ordinal
-    )
-    for row in session.execute(rows).mappings():
-        by_id[row["measure_id"]].append(EVALUATIONS.finish(dict(row)))
+    rows = OF_MEASURES.where(*conditions) if conditions else OF_MEASURES
+    for row in fetch(session, rows, {"measures": [*by_id]}):
+        by_id[row["measure_id"]].append(EVALUATIONS.finish(row))
     for measure in measures:
         measure["evaluations"] = by_id[measure["id"]]
 

@@ -136,7 +136,7 @@ def list_plans(
     request: Request, query: Annotated[PlanQuery, Query()], session: Reading, revision: RevisionRead
 ) -> Response:
     """計画の一覧. Without `sort` in the order of their slugs. `q` looks in title and municipality."""
-    return page(request, session, PLANS, query.wanted(), query, revision)
+    return page(request, session, PLANS, query.wanted, query, revision)
 
 
 @router.post("", status_code=201, response_model=PlanShape)

@@ -87,7 +87,7 @@ def list_sections(
     request: Request, query: Annotated[SectionQuery, Query()], session: Reading, revision: RevisionRead
 ) -> Response:
     """節の一覧. Codes sort by their numbers: 2 before 10."""
-    return page(request, session, SECTIONS, query.wanted(), query, revision)
+    return page(request, session, SECTIONS, query.wanted, query, revision)
 
 
 @router.post("", status_code=201, response_model=SectionShape)

@@ -3,7 +3,9 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Annotated, Any, Literal
+from functools import lru_cache, partial
+from operator import itemgetter
+from typing import Annotated, Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request, Response
@@ -15,11 +17,13 @@ from app import fiscal_years
 from app.changes import RevisionRead
 from app.evaluations import EVALUATIONS, EvaluationFilters, EvaluationShape
 from app.fiscal_years import FiscalYearParameter
-from app.kit.database import Reading, brief
+from app.kit.database import Reading, brief, database_of
 from app.kit.errors import Finding, Invalid, Say
+from app.kit.fetching import fetch
 from app.kit.http import answer, unless_known
 from app.kit.listing import Names
-from app.measures import MEASURES, MeasureShape
+from app.kit.remembering import remembered
+from app.measures import MEASURES, OF_MEASURES, MeasureShape
 from app.models import EVALUATION, MEASURE, PLAN, SECTION, TALLY, meaning
 from app.plans import PLANS, PlanInPath, plan_id
 from app.shapes import InPlan, RowId
@@ -27,17 +31,37 @@ from app.shapes import InPlan, RowId
 router = APIRouter()
 
 Scale = list[dict[str, Any]]
+Count = Mapping[str, Any]
 
 # ---------------------------------------------------------------------------------------------------------
 # Summary
 
-# What each group shows: its code, then its label where it has one; and what groups are sorted by.
-GROUPS: Mapping[str, tuple[Sequence[sa.ColumnElement[Any]], sa.ColumnElement[Any]]] = {
-    "municipality": ((PLAN.c.municipality_code, PLAN.c.municipality), PLAN.c.municipality_code),
-    "plan": ((PLAN.c.slug, PLAN.c.title), PLAN.c.slug),
-    "section": ((SECTION.c.code, SECTION.c.label), SECTION.c.code_order),
-    "fiscal_year": ((EVALUATION.c.fiscal_year,), EVALUATION.c.fiscal_year),
-    "department": ((EVALUATION.c.department,), EVALUATION.c.department),
+
+class Kind(NamedTuple):
+    """One way to group."""
+
+    of: sa.ColumnElement[Any]  # what rows are told apart by, besides their plans
+    shown: Mapping[str, sa.ColumnElement[Any]]  # the code of a group, then its label where it has one
+    order: sa.ColumnElement[Any]  # what groups are sorted by
+
+
+# Of rows that were told apart.
+YEAR: sa.ColumnElement[Any] = sa.column("fiscal_year")
+DEPARTMENT: sa.ColumnElement[Any] = sa.column("department")
+GROUPS = {
+    "municipality": Kind(
+        MEASURE.c.plan_id,
+        {"municipality": PLAN.c.municipality_code, "municipality_label": PLAN.c.municipality},
+        PLAN.c.municipality_code,
+    ),
+    "plan": Kind(MEASURE.c.plan_id, {"plan": PLAN.c.slug, "plan_label": PLAN.c.title}, PLAN.c.slug),
+    "section": Kind(
+        MEASURE.c.section_id,
+        {"section": SECTION.c.code, "section_label": SECTION.c.label},
+        SECTION.c.code_order,
+    ),
+    "fiscal_year": Kind(EVALUATION.c.fiscal_year, {"fiscal_year": YEAR}, YEAR),
+    "department": Kind(EVALUATION.c.department, {"department": DEPARTMENT}, DEPARTMENT),
 }
 
 
@@ -132,7 +156,7 @@ class SummaryQuery(EvaluationFilters):
 
 
 @router.get("/evaluations/summary", response_model=Summary, tags=["evaluations"])
-def summarise_evaluations(
+async def summarise_evaluations(
     request: Request, query: Annotated[SummaryQuery, Query()], session: Reading, revision: RevisionRead
 ) -> Response:
     """評価の集計: counts by rating, with the filters of the list. The filters come first: a unit is judged by the
@@ -145,8 +169,12 @@ def summarise_evaluations(
     A rating counts only within its own scale. Plans are summed when their scales are the same (codes, order,
     labels); else the answer is 422 until they are grouped by plan or one is named.
     """
-    # Whether the reader has it already is asked last: a refusal comes first (RFC 9110, 13.2.1).
-    return answer(request, summary(session, query, revision.seq), etag=revision.etag)
+
+    def counted() -> Response:
+        # Whether the reader has it already is asked last: a refusal comes first (RFC 9110, 13.2.1).
+        return answer(request, summary(session, query, revision.seq), etag=revision.etag)
+
+    return await database_of(request).run(counted, short=query.plan is not None)
 
 
 def summary(session: Session, query: SummaryQuery, revision: int) -> dict[str, Any]:
@@ -162,21 +190,23 @@ def summed(session: Session, query: SummaryQuery) -> tuple[list[str], list[dict[
     """What the groups are, a tally for each, and one of all."""
     names = list(dict.fromkeys(query.group_by.split(","))) if query.group_by else []
     counts = _counts(session, query, names)
-    plans = {row.plan_id for row in counts}
+    plans = {row["plan_id"] for row in counts}
     scales = _scales(session, query, plans)
     if "section" in names and "plan" not in names and len(plans) > 1:
         names.insert(names.index("section"), "plan")
 
-    groups: dict[tuple[Any, ...], list[sa.Row[Any]]] = defaultdict(list)
-    for row in counts:
-        groups[tuple((row._mapping[f"_order_{name}"], row._mapping[name]) for name in names)].append(row)
+    groups: dict[tuple[Any, ...], list[Count]] = defaultdict(list)
+    if names:
+        key_of = itemgetter(*(f"_order_{name}" for name in names), *names)
+        for row in counts:
+            groups[key_of(row)].append(row)
     results = []
-    for key in sorted(groups, key=_nulls_last) if names else ():
+    for key in sorted(groups, key=partial(_nulls_last, len(names))):
         rows = groups[key]
-        scale = _common(scales[row.plan_id] for row in rows)
+        scale = _common(scales[plan] for plan in {row["plan_id"] for row in rows})
         if scale is None:
             raise _not_summable()
-        first = min(rows, key=lambda row: row.plan_id)  # plans may name their municipality differently
+        first = min(rows, key=itemgetter("plan_id"))  # plans may name their municipality differently
         results.append({**_shown(first, names), **_tally(rows, scale, query.unit)})
 
     scale = _common(scales.values())
@@ -186,8 +216,8 @@ def summed(session: Session, query: SummaryQuery) -> tuple[list[str], list[dict[
     return names, results, _tally(overall, scale, query.unit)
 
 
-def _counts(session: Session, query: SummaryQuery, names: Sequence[str]) -> Sequence[sa.Row[Any]]:
-    """How many units of each group, of each plan, have which rating: rows of (group…, plan_id, code, mixed, n).
+def _counts(session: Session, query: SummaryQuery, names: Sequence[str]) -> Sequence[Count]:
+    """How many units of each group, of each plan, have which rating: (group…, plan_id, code, mixed, n).
 
     Plans of one scale are told as one, where nothing is asked that the tallies do not know.
     """
@@ -195,43 +225,47 @@ def _counts(session: Session, query: SummaryQuery, names: Sequence[str]) -> Sequ
         scales = sa.select(sa.func.min(PLAN.c.id)).where(*query.where(PLAN)).group_by(PLAN.c.scale)
         if len(plans := session.scalars(scales).all()) == 1:
             return _tallied(session, query, names, plans[0])
-    shown = [
-        column.label(label)
-        # Plans are always told apart, so that scales can be compared.
-        for name in dict.fromkeys((*names, "plan"))
-        for column, label in zip(
-            (*GROUPS[name][0], GROUPS[name][1]), (*_labels(name), f"_order_{name}"), strict=True
-        )
-    ]
-    keys = [
-        PLAN.c.id,
-        *(SECTION.c.id for name in names if name == "section"),
-        *(column.element for column in shown),
-    ]
-    rows = sa.select(*shown, PLAN.c.id.label("plan_id")).select_from(EVALUATIONS.source)
-    rows = rows.where(*query.conditions())
-    if "section" in names:
-        rows = rows.join(SECTION, MEASURE.c.section_id == SECTION.c.id)
+    key = query.model_dump_json(), *names
+    return fetch(session, remembered(_known, MOST_KNOWN, key, lambda: _counting(query, names)))
+
+
+MOST_KNOWN = 200  # statements
+_known: dict[tuple[str, ...], sa.Select[Any]] = {}
+
+
+def _counting(query: SummaryQuery, names: Sequence[str]) -> sa.Select[Any]:
+    """Rows are counted by ids alone, and the few groups that this gives learn their names."""
+    apart = dict.fromkeys((MEASURE.c.plan_id, *(GROUPS[name].of for name in names)))
+    rows = sa.select(*apart).select_from(EVALUATION.join(MEASURE)).where(*query.conditions())
+    rating = EVALUATION.c.rating
     if query.unit == "evaluation":
         counted = rows.add_columns(
-            EVALUATION.c.rating.label("code"), sa.false().label("mixed"), sa.func.count().label("n")
-        ).group_by(*keys, EVALUATION.c.rating)
-        return session.execute(counted).all()
-    each = (
-        rows.add_columns(
-            sa.func.min(EVALUATION.c.rating).label("code"),
-            (sa.func.count(EVALUATION.c.rating.distinct()) > 1).label("mixed"),
+            rating.label("code"), sa.false().label("mixed"), sa.func.count().label("n")
         )
-        .group_by(*keys, MEASURE.c.id)
-        .subquery()
-    )
-    code = sa.case((each.c.mixed, sa.null()), else_=each.c.code)
-    others = [column for column in each.c if column.name != "code"]
-    counted = sa.select(*others, code.label("code"), sa.func.count().label("n")).group_by(*others, code)
-    return session.execute(counted).all()
+        found = counted.group_by(*apart, rating).subquery()
+    else:
+        first, last = sa.func.min(rating), sa.func.max(rating)
+        mixed = sa.func.coalesce(first != last, sa.false())
+        by_measure = rows.add_columns(mixed.label("mixed"), first.label("code"))
+        each = by_measure.group_by(*apart, MEASURE.c.id).subquery()
+        code = sa.case((each.c.mixed, sa.null()), else_=each.c.code)
+        others = [column for column in each.c if column.name != "code"]
+        units = sa.select(*others, code.label("code"), sa.func.count().label("n"))
+        found = units.group_by(*others, code).subquery()
+    named = found.join(PLAN, found.c.plan_id == PLAN.c.id)
+    if "section" in names:
+        named = named.join(SECTION, found.c.section_id == SECTION.c.id)
+    shown: dict[str, sa.ColumnElement[Any]] = {}
+    for name in dict.fromkeys(
+        (*names, "plan")
+    ):  # plans are always told apart, so that scales can be compared
+        shown |= {**GROUPS[name].shown, f"_order_{name}": GROUPS[name].order}
+    columns = (column.label(label) for label, column in shown.items())
+    told = sa.select(*columns, *(found.c[name] for name in ("plan_id", "code", "mixed", "n")))
+    return told.select_from(named)
 
 
-def _tallied(session: Session, query: SummaryQuery, names: Sequence[str], plan: int) -> Sequence[sa.Row[Any]]:
+def _tallied(session: Session, query: SummaryQuery, names: Sequence[str], plan: int) -> Sequence[Count]:
     years = [column for name in names for column in (TALLY.c[name], TALLY.c[name].label(f"_order_{name}"))]
     code = sa.func.nullif(TALLY.c.rating, "")
     counted = sa.select(
@@ -243,24 +277,25 @@ def _tallied(session: Session, query: SummaryQuery, names: Sequence[str], plan: 
     )
     here = [*query.where(TALLY), *query.on_row(TALLY)]
     by = [*(TALLY.c[name] for name in names), TALLY.c.rating]
-    return session.execute(counted.where(*here).group_by(*by)).all()
+    return fetch(session, counted.where(*here).group_by(*by))
 
 
-def _labels(name: str) -> tuple[str, ...]:
-    return (name, f"{name}_label")[: len(GROUPS[name][0])]
-
-
-def _shown(row: sa.Row[Any], names: Sequence[str]) -> dict[str, Any]:
+def _shown(row: Count, names: Sequence[str]) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for name in names:
-        shown |= {label: row._mapping[label] for label in _labels(name)}
+        shown |= {label: row[label] for label in GROUPS[name].shown}
         if name == "fiscal_year":
-            shown["fiscal_year_label"] = fiscal_years.label(row.fiscal_year)
+            shown["fiscal_year_label"] = fiscal_years.label(row["fiscal_year"])
     return shown
 
 
-def _nulls_last(key: tuple[tuple[Any, Any], ...]) -> list[tuple[bool, Any, str]]:
-    return [(order is None, 0 if order is None else order, str(code)) for order, code in key]
+def _nulls_last(number: int, key: tuple[Any, ...]) -> list[tuple[bool, Any, str]]:
+    """Of a key with what each name sorts by, and then the names."""
+    orders, codes = key[:number], key[number:]
+    return [
+        (order is None, 0 if order is None else order, str(code))
+        for order, code in zip(orders, codes, strict=True)
+    ]
 
 
 def _scales(session: Session, query: SummaryQuery, plans: set[int]) -> dict[int, Scale]:
@@ -291,14 +326,14 @@ def _not_summable() -> Invalid:
     )
 
 
-def _tally(rows: Iterable[sa.Row[Any]], scale: Scale | None, unit: str) -> dict[str, Any]:
+def _tally(rows: Iterable[Count], scale: Scale | None, unit: str) -> dict[str, Any]:
     by_code: Counter[str | None] = Counter()
     mixed = 0
     for row in rows:
-        if row.mixed:
-            mixed += row.n
+        if row["mixed"]:
+            mixed += row["n"]
         else:
-            by_code[row.code] += row.n
+            by_code[row["code"]] += row["n"]
     unrated = by_code.pop(None, 0)
     rated = by_code.total() + mixed
     ratings = scale and [
@@ -309,6 +344,7 @@ def _tally(rows: Iterable[sa.Row[Any]], scale: Scale | None, unit: str) -> dict[
     return tally if unit == "evaluation" else tally | {"mixed": mixed}
 
 
+@lru_cache(10_000)
 def _share(count: int, rated: int) -> float | None:
     if rated == 0:
         return None
@@ -521,12 +557,9 @@ def follow_measure(request: Request, id: RowId, session: Reading, revision: Revi
 
 
 def timeline(session: Session, measure: Mapping[str, Any], revision: int) -> dict[str, Any]:
-    rows = EVALUATIONS.select(EVALUATION.c.measure_id == measure["id"]).order_by(
-        EVALUATION.c.fiscal_year, EVALUATION.c.ordinal
-    )
     years: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for row in session.execute(rows).mappings():
-        years[row["fiscal_year"]].append(EVALUATIONS.finish(dict(row)))
+    for row in fetch(session, OF_MEASURES, {"measures": [measure["id"]]}):
+        years[row["fiscal_year"]].append(EVALUATIONS.finish(row))
     results = [
         {
             "fiscal_year": year,

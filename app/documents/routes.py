@@ -103,7 +103,7 @@ def list_documents(
     request: Request, query: Annotated[DocumentQuery, Query()], session: Reading, revision: RevisionRead
 ) -> Response:
     """資料の一覧: the published files that rows were read from."""
-    return page(request, session, DOCUMENTS, query.wanted(), query, revision)
+    return page(request, session, DOCUMENTS, query.wanted, query, revision)
 
 
 @router.get("/{id:digits}", response_model=DocumentShape)

@@ -135,8 +135,11 @@ class Database:
                 if writes:
                     await run_sync(session.commit)
             finally:
-                with anyio.CancelScope(shield=True):
-                    await self.quick(session.close)
+                if self.sqlite:
+                    session.close()
+                else:
+                    with anyio.CancelScope(shield=True):
+                        await run_sync(session.close)
 
     def _turn(self, engine: sa.Engine) -> Turn:
         return Turn(engine, autoflush=False, info={"counted": self.counted})
@@ -144,6 +147,10 @@ class Database:
     async def quick(self, step: Callable[[], T]) -> T:
         """What is done with a file in less time than it takes to hand it to a thread; a server is waited for in one."""
         return step() if self.sqlite else await run_sync(step)
+
+    async def run(self, step: Callable[[], T], *, short: bool) -> T:
+        """What may take longer is done in a thread, where it keeps nobody."""
+        return await self.quick(step) if short else await run_sync(step)
 
     async def _on_standby(self, seen: int | None) -> Turn | None:
         """A session on the standby, if there is one, it is not away, and it has what was seen."""
@@ -183,10 +190,13 @@ class Database:
             return
         holder = object()
         try:
-            with anyio.fail_after(self._patience):
-                await limiter.acquire_on_behalf_of(holder)
-        except TimeoutError:
-            raise busy() from None
+            limiter.acquire_on_behalf_of_nowait(holder)
+        except anyio.WouldBlock:
+            try:
+                with anyio.fail_after(self._patience):
+                    await limiter.acquire_on_behalf_of(holder)
+            except TimeoutError:
+                raise busy() from None
         try:
             yield
         finally:

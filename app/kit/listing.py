@@ -5,13 +5,12 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property, partial, wraps
+from functools import cache, cached_property, partial, wraps
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 import orjson
 import sqlalchemy as sa
-from anyio.to_thread import run_sync
 from fastapi import Request, Response
 from pydantic import BaseModel, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -21,8 +20,10 @@ from sqlmodel import Session
 
 from app.kit.database import database_of
 from app.kit.errors import Finding, Invalid, NotFound, Say
+from app.kit.fetching import fetch
 from app.kit.http import answer, unless_known
 from app.kit.numbers import LARGEST, digits
+from app.kit.remembering import remembered
 from app.kit.text import refusal
 
 # ---------------------------------------------------------------------------------------------------------
@@ -85,7 +86,7 @@ class PageQuery(BaseModel):
 # The list
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Listing:
     """A noun's rows as the API shows them: the columns in order, where they come from, how they may be sorted.
 
@@ -132,10 +133,10 @@ class Listing:
 
     def one(self, session: Session, id: int) -> dict[str, Any]:
         """The row as the API shows it, or 404."""
-        found = session.execute(self._one, {"id": id}).mappings().one_or_none()
-        if found is None:
+        found = fetch(session, self._one, {"id": id})
+        if not found:
             raise no_such_row()
-        return self.finish(dict(found))
+        return self.finish(found[0])
 
 
 def _tables_of(conditions: Iterable[sa.ColumnElement[bool]]) -> set[sa.FromClause]:
@@ -183,7 +184,7 @@ def page(
     request: Request,
     session: Session,
     listing: Listing,
-    wanted: Wanted,
+    wanted: Callable[[], Wanted],
     query: PageQuery,
     revision: Any,
     expand: Callable[[list[dict[str, Any]]], None] | None = None,
@@ -209,21 +210,19 @@ def page(
     return answer(request, body, etag=revision.etag, headers=headers)
 
 
-MOST_AT_ONCE = 100  # rows
+MOST_AT_ONCE = 200  # rows
 
 
 def listed(endpoint: Callable[..., Response]) -> Callable[..., Awaitable[Response]]:
-    """For an endpoint that gives a page of what its `query` asks for. What an index gives at once is read without ado;
-    what may take longer is read in a thread, where it keeps nobody."""
+    """For an endpoint that gives a page of what its `query` asks for, at once if an index gives it at once."""
 
     @wraps(endpoint)
     async def answer(**given: Any) -> Response:
         request, session, query = (given[name] for name in ("request", "session", "query"))
         step = partial(endpoint, **given)
         few = query.limit <= MOST_AT_ONCE and not getattr(query, "expand", None)
-        if few and (query.short or _key(session, _bound(request, query)) in session.info["counted"]):
-            return await database_of(request).quick(step)
-        return await run_sync(step)
+        short = few and (query.short or _key(session, _bound(request, query)) in session.info["counted"])
+        return await database_of(request).run(step, short=short)
 
     return answer
 
@@ -237,45 +236,75 @@ class Found:
     next: str | None
 
 
-def rows_from(session: Session, listing: Listing, wanted: Wanted, limit: int, place: "Place") -> Found:
-    conditions, count = _way(session, listing, wanted, place)
-    keys = [column.label(f"_{depth}") for depth, (column, _) in enumerate(place.order)]
-    order = [column.desc() if down else column.asc() for column, down in place.order]
-    here = [*conditions, *([] if place.start is None else [place.start])]
-    if len(wanted.apart) > 1:  # the first rows of each are enough
-        some = sa.select(listing.id).select_from(_part_with(_tables_of([*here, *order]), listing.source))
-        firsts = [some.where(*here, one).order_by(*order).limit(limit + 1).subquery() for one in wanted.apart]
-        here = [listing.id.in_(sa.union_all(*(sa.select(first) for first in firsts)))]
-    statement = listing.select(*here).add_columns(*keys).order_by(*order).limit(limit + 1)
-    rows = [dict(row) for row in session.execute(statement).mappings()]
+def rows_from(
+    session: Session, listing: Listing, wanted: Callable[[], Wanted], limit: int, place: "Place"
+) -> Found:
+    asked = _asked(session, listing, wanted, place)
+    early, count = _way(session, listing, asked.wanted, place)
+    continued = place.position is not None
+    given = {f"_{depth}": value for depth, value in enumerate(place.position or ())}
+    rows = fetch(session, asked.statement(early, continued), {"_limit": limit + 1, **given})
     more = len(rows) > limit
-    number = count() if more or place.start is not None else len(rows)
+    number = count() if more or continued else len(rows)
     del rows[limit:]
-    positions = [[row.pop(key.name) for key in keys] for row in rows]
+    positions = [[row.pop(key) for key in asked.keys] for row in rows]
     return Found(
         number, [listing.finish(row) for row in rows], seal(positions[-1], place.bound) if more else None
     )
 
 
+class _Asked:
+    """What the pages of a list ask the database: to say it takes longer than to be answered, so it is said once."""
+
+    def __init__(self, listing: Listing, wanted: Wanted, order: "Order") -> None:
+        self.listing, self.wanted, self.order = listing, wanted, order
+        self.keys = [f"_key_{depth}" for depth in range(len(order))]
+        self.statement = cache(self._statement)
+
+    def _statement(self, early: bool, continued: bool) -> sa.Select[Any]:
+        """The rows of a page and one more; where it is `continued`, those beyond a position."""
+        listing, limit = self.listing, sa.bindparam("_limit", type_=sa.Integer)
+        conditions = self.wanted.early if early else self.wanted.conditions
+        here = [*(conditions or ()), *([_after(self.order)] if continued else [])]
+        order = [column.desc() if down else column.asc() for column, down in self.order]
+        if len(self.wanted.apart) > 1:  # the first rows of each are enough
+            some = sa.select(listing.id).select_from(_part_with(_tables_of([*here, *order]), listing.source))
+            firsts = [
+                some.where(*here, one).order_by(*order).limit(limit).subquery() for one in self.wanted.apart
+            ]
+            here = [listing.id.in_(sa.union_all(*(sa.select(first) for first in firsts)))]
+        keys = [column.label(key) for key, (column, _) in zip(self.keys, self.order, strict=True)]
+        return listing.select(*here).add_columns(*keys).order_by(*order).limit(limit)
+
+
+MOST_ASKED = 200
+_known: dict[Any, _Asked] = {}
+
+
+def _asked(session: Session, listing: Listing, wanted: Callable[[], Wanted], place: "Place") -> _Asked:
+    key = listing, place.bound, session.info.get("horizon")  # on which a history depends, too
+    return remembered(_known, MOST_ASKED, key, lambda: _Asked(listing, wanted(), place.order))
+
+
 def _way(
     session: Session, listing: Listing, wanted: Wanted, place: "Place"
-) -> tuple[Sequence[sa.ColumnElement[bool]], Callable[[], int]]:
-    """How the first rows are best found, and how all of them are counted."""
+) -> tuple[bool, Callable[[], int]]:
+    """Whether the first rows are best found by the early conditions, and how all of them are counted."""
 
-    def counting(conditions: Sequence[sa.ColumnElement[bool]]) -> Callable[[], int]:
+    def counted(conditions: Sequence[sa.ColumnElement[bool]]) -> int:
         if (number := wanted.number) is not None:
-            return lambda: _counted(session, place.bound, lambda: int(session.scalar(number) or 0))
-        return lambda: _counted(session, place.bound, lambda: listing.count(session, conditions))
+            return _counted(session, place.bound, lambda: int(session.scalar(number) or 0))
+        return _counted(session, place.bound, lambda: listing.count(session, conditions))
 
-    if wanted.early is None:
-        return wanted.conditions, counting(wanted.conditions)
-    if (rows := wanted.found_by) is not None:
-        some = sa.select(sa.func.count()).select_from(rows.limit(MANY + 1).subquery())
-        found = _counted(session, b"found by " + place.bound, lambda: session.scalar(some) or 0)
-        conditions = wanted.early if found > MANY else wanted.conditions
-        return conditions, counting(conditions)
-    count = counting(wanted.conditions)
-    return wanted.early if count() > MANY else wanted.conditions, count
+    def of_others(rows: sa.Select[Any]) -> int:
+        return session.scalar(sa.select(sa.func.count()).select_from(rows.limit(MANY + 1).subquery())) or 0
+
+    early = wanted.early
+    if early is not None and (rows := wanted.found_by) is not None:
+        many = _counted(session, b"found by " + place.bound, lambda: of_others(rows)) > MANY
+        return many, partial(counted, early if many else wanted.conditions)
+    count = partial(counted, wanted.conditions)
+    return early is not None and count() > MANY, count
 
 
 MOST_COUNTS = 10_000
@@ -284,13 +313,7 @@ MOST_COUNTS = 10_000
 def _counted(session: Session, bound: bytes, count: Callable[[], int]) -> int:
     """All pages of a list say how many rows it has: they are counted once in each state of the data."""
     known: dict[Any, int] = session.info.get("counted", {})
-    key = _key(session, bound)
-    found = known.get(key)
-    if found is None:
-        if len(known) >= MOST_COUNTS:
-            known.clear()
-        found = known[key] = count()
-    return found
+    return remembered(known, MOST_COUNTS, _key(session, bound), count)
 
 
 def _key(session: Session, bound: bytes) -> tuple[Any, ...]:
@@ -313,14 +336,13 @@ class Place(NamedTuple):
 
     order: Order
     bound: bytes
-    start: sa.ColumnElement[bool] | None
+    position: Sequence[Any] | None
 
 
 def place_of(request: Request, listing: Listing, query: PageQuery) -> Place:
     order = order_of(listing, getattr(query, "sort", None) or listing.order)
     bound = _bound(request, query)
-    start = None if query.cursor is None else _after(order, _position(query.cursor, bound, order))
-    return Place(order, bound, start)
+    return Place(order, bound, None if query.cursor is None else _position(query.cursor, bound, order))
 
 
 def order_of(listing: Listing, sort: str) -> Order:
@@ -341,19 +363,19 @@ def order_of(listing: Listing, sort: str) -> Order:
     return [*order, (listing.place, last)]
 
 
-def _after(order: Order, position: Sequence[Any]) -> sa.ColumnElement[bool]:
-    """Beyond the position. Row values compare fastest, but only where all run the same way:
-    (a, b) > (1, 2) for one direction, and a <= 1 AND (a < 1 OR b > 2) where it turns."""
+def _after(order: Order, depth: int = 0) -> sa.ColumnElement[bool]:
+    """Beyond the position, whose values are named _0, _1 and so on. Row values compare fastest, but only where all run
+    the same way: (a, b) > (1, 2) for one direction, and a <= 1 AND (a < 1 OR b > 2) where it turns."""
     down = order[0][1]
     turn = next((place for place, (_, way) in enumerate(order) if way != down), len(order))
     columns = [column for column, _ in order[:turn]]
-    values = [sa.literal(value, column.type) for value, column in zip(position, columns, strict=False)]
+    values = [sa.bindparam(f"_{depth + n}", type_=column.type) for n, column in enumerate(columns)]
     here, there = (columns[0], values[0]) if turn == 1 else (sa.tuple_(*columns), sa.tuple_(*values))
     beyond: sa.ColumnElement[bool] = here < there if down else here > there
     if turn == len(order):
         return beyond
     reached: sa.ColumnElement[bool] = here <= there if down else here >= there
-    return sa.and_(reached, sa.or_(beyond, _after(order[turn:], position[turn:])))
+    return sa.and_(reached, sa.or_(beyond, _after(order[turn:], depth + turn)))
 
 
 def _bound(request: Request, query: PageQuery) -> bytes:

@@ -53,7 +53,7 @@ def front(view: Viewed, asked: Annotated[FrontQuery, Query()]) -> Response:
     query = PlanQuery(q=asked.q, cursor=asked.cursor, limit=PLANS_A_PAGE, sort="municipality_code,slug")
     place = place_of(view.request, PLANS, query)
     view.unless_known()
-    found = rows_from(view.session, PLANS, query.wanted(), query.limit, place)
+    found = rows_from(view.session, PLANS, query.wanted, query.limit, place)
     ids = [plan["id"] for plan in found.rows]
     return view.show(
         "front.html",
@@ -217,7 +217,7 @@ def all_measures(view: Viewed, slug: Slug, asked: Annotated[MeasuresAsked, Query
     query = MeasureQuery(plan=slug, cursor=asked.cursor, limit=MEASURES_A_PAGE, **given)
     place = place_of(view.request, MEASURES, query)
     view.unless_known()
-    found = rows_from(view.session, MEASURES, query.wanted(), query.limit, place)
+    found = rows_from(view.session, MEASURES, query.wanted, query.limit, place)
     embed_evaluations(view.session, found.rows, *query.on_row(), *query.on_words(EVALUATION, early=True))
     if not (query.on_row() or query.q):
         for measure in found.rows:  # of several years, the newest one is shown
