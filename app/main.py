@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -11,6 +12,7 @@ import sqlalchemy.exc
 from anyio import CapacityLimiter
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from fastapi.middleware.gzip import GZipMiddleware
 from starlette.exceptions import HTTPException
 
@@ -57,6 +59,16 @@ TAGS = [
 ]
 
 
+# The framework would look before each request whether somebody wants OpenTelemetry: who does says so beforehand.
+UNTRACED: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings()
 
@@ -83,6 +95,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
+        telemetry=None if any(name.startswith("OTEL_") for name in os.environ) else UNTRACED,
     )
     app.state.settings = settings
     app.state.database = open_database(settings)
