@@ -12,12 +12,12 @@ from app import fiscal_years
 from app.access import Held, WriterKnown, changing
 from app.changes import RevisionRead, hold, remove, save
 from app.fiscal_years import FiscalYear, FiscalYearParameter
+from app.kit import search
 from app.kit.database import Reading, Writing, brief
 from app.kit.errors import Conflict
 from app.kit.http import answer, written
 from app.kit.listing import Listing, Number, PageQuery, Wanted, listed, page
 from app.kit.numbers import LARGEST, whole
-from app.kit.search import holding, reading
 from app.kit.text import ONE_LINE, Form, PlainObject, refusal, terms
 from app.models import (
     EVALUATION,
@@ -237,6 +237,8 @@ class InMeasure(InPlan):
         number = None
         if self.tallied:
             number = sa.select(sa.func.sum(TALLY.c.n)).where(*self.where(TALLY), *self.on_row(TALLY))
+        elif [*self.model_dump(include={*EvaluationFilters.model_fields}, exclude_none=True)] == ["q"]:
+            number = search.number(EVALUATION, terms(self.q or ""))
         return Wanted(self.conditions(), apart=self.ratings(), early=early, number=number)
 
     @property
@@ -272,7 +274,7 @@ class InMeasure(InPlan):
 
     def on_words(self, of: sa.Table, *, early: bool = False) -> list[sa.ColumnElement[bool]]:
         """That a row has all words."""
-        return (reading if early or self.few else holding)(of, terms(self.q or ""))
+        return (search.reading if early or self.few else search.holding)(of, terms(self.q or ""))
 
     @property
     def short(self) -> bool:

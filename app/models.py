@@ -360,6 +360,7 @@ class Evaluation(EvaluationFields, Placed, table=True):
         *_found_by("municipality_code", "section", "code_order", "fiscal_year", "rating", "department"),
         *_found_by("ordinal", "updated_at")[1:],
         sa.Index(None, "fiscal_year", "rating", "place"),
+        sa.Index(None, "measure_id", "rating"),  # to count measures by their ratings
         {"sqlite_autoincrement": True},
     )
 

@@ -38,30 +38,24 @@ Count = Mapping[str, Any]
 
 
 class Kind(NamedTuple):
-    """One way to group."""
+    """What groups of a kind show, the code first and then the label if there is one, and what they are sorted by."""
 
-    of: sa.ColumnElement[Any]  # what rows are told apart by, besides their plans
-    shown: Mapping[str, sa.ColumnElement[Any]]  # the code of a group, then its label where it has one
-    order: sa.ColumnElement[Any]  # what groups are sorted by
+    shown: Mapping[str, sa.ColumnElement[Any]]
+    order: sa.ColumnElement[Any]
 
 
-# Of rows that were told apart.
+# Of rows, the others are of their measures.
 YEAR: sa.ColumnElement[Any] = sa.column("fiscal_year")
 DEPARTMENT: sa.ColumnElement[Any] = sa.column("department")
 GROUPS = {
     "municipality": Kind(
-        MEASURE.c.plan_id,
         {"municipality": PLAN.c.municipality_code, "municipality_label": PLAN.c.municipality},
         PLAN.c.municipality_code,
     ),
-    "plan": Kind(MEASURE.c.plan_id, {"plan": PLAN.c.slug, "plan_label": PLAN.c.title}, PLAN.c.slug),
-    "section": Kind(
-        MEASURE.c.section_id,
-        {"section": SECTION.c.code, "section_label": SECTION.c.label},
-        SECTION.c.code_order,
-    ),
-    "fiscal_year": Kind(EVALUATION.c.fiscal_year, {"fiscal_year": YEAR}, YEAR),
-    "department": Kind(EVALUATION.c.department, {"department": DEPARTMENT}, DEPARTMENT),
+    "plan": Kind({"plan": PLAN.c.slug, "plan_label": PLAN.c.title}, PLAN.c.slug),
+    "section": Kind({"section": SECTION.c.code, "section_label": SECTION.c.label}, SECTION.c.code_order),
+    "fiscal_year": Kind({"fiscal_year": YEAR}, YEAR),
+    "department": Kind({"department": DEPARTMENT}, DEPARTMENT),
 }
 
 
@@ -234,35 +228,36 @@ _known: dict[tuple[str, ...], sa.Select[Any]] = {}
 
 
 def _counting(query: SummaryQuery, names: Sequence[str]) -> sa.Select[Any]:
-    """Rows are counted by ids alone, and the few groups that this gives learn their names."""
-    apart = dict.fromkeys((MEASURE.c.plan_id, *(GROUPS[name].of for name in names)))
-    rows = sa.select(*apart).select_from(EVALUATION.join(MEASURE)).where(*query.conditions())
-    rating = EVALUATION.c.rating
-    if query.unit == "evaluation":
-        counted = rows.add_columns(
-            rating.label("code"), sa.false().label("mixed"), sa.func.count().label("n")
-        )
-        found = counted.group_by(*apart, rating).subquery()
-    else:
+    """Rows are counted by measure, which an index has in order, then by plan and section; the few groups that are left
+    learn their names."""
+    measure, rating = EVALUATION.c.measure_id, EVALUATION.c.rating
+    own = [EVALUATION.c[name] for name in names if name in ("fiscal_year", "department")]
+    by = [measure, *own, rating]
+    unit: dict[str, sa.ColumnElement[Any]] = {"code": rating, "mixed": sa.false(), "n": sa.func.count()}
+    if query.unit == "measure":
+        by.pop()
         first, last = sa.func.min(rating), sa.func.max(rating)
         mixed = sa.func.coalesce(first != last, sa.false())
-        by_measure = rows.add_columns(mixed.label("mixed"), first.label("code"))
-        each = by_measure.group_by(*apart, MEASURE.c.id).subquery()
-        code = sa.case((each.c.mixed, sa.null()), else_=each.c.code)
-        others = [column for column in each.c if column.name != "code"]
-        units = sa.select(*others, code.label("code"), sa.func.count().label("n"))
-        found = units.group_by(*others, code).subquery()
+        unit = {"code": sa.case((mixed, sa.null()), else_=first), "mixed": mixed, "n": sa.literal(1)}
+    told = (column.label(name) for name, column in unit.items())
+    each = sa.select(measure, *own, *told).where(*query.conditions()).group_by(*by).subquery()
+
+    section = [MEASURE.c.section_id] if "section" in names else []
+    apart = [MEASURE.c.plan_id, *section, *(each.c[column.name] for column in own), each.c.code, each.c.mixed]
+    n = sa.cast(sa.func.sum(each.c.n), sa.BigInteger).label("n")
+    of_measures = each.join(MEASURE, each.c.measure_id == MEASURE.c.id)
+    found = sa.select(*apart, n).select_from(of_measures).group_by(*apart).subquery()
+
     named = found.join(PLAN, found.c.plan_id == PLAN.c.id)
-    if "section" in names:
+    if section:
         named = named.join(SECTION, found.c.section_id == SECTION.c.id)
     shown: dict[str, sa.ColumnElement[Any]] = {}
-    for name in dict.fromkeys(
-        (*names, "plan")
-    ):  # plans are always told apart, so that scales can be compared
+    # Plans are always told apart, so that scales can be compared.
+    for name in dict.fromkeys((*names, "plan")):
         shown |= {**GROUPS[name].shown, f"_order_{name}": GROUPS[name].order}
     columns = (column.label(label) for label, column in shown.items())
-    told = sa.select(*columns, *(found.c[name] for name in ("plan_id", "code", "mixed", "n")))
-    return told.select_from(named)
+    counts = (found.c[name] for name in ("plan_id", "code", "mixed", "n"))
+    return sa.select(*columns, *counts).select_from(named)
 
 
 def _tallied(session: Session, query: SummaryQuery, names: Sequence[str], plan: int) -> Sequence[Count]:

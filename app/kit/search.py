@@ -26,9 +26,17 @@ def index_of(table: str) -> str:
 def holding(table: sa.Table, words: Sequence[str]) -> list[sa.ColumnElement[bool]]:
     """Whether the rows of a table hold all of these words, found by the index."""
     paired = [word for word in words if len(word) > 1]
-    # Of a word that is one pair, the index knows all.
-    looked_at = [word for word in words if not len(word) == len(word.encode("utf-16-le")) / 2 == 2]
-    return [*([_Paired(table, paired)] if paired else []), *reading(table, looked_at)]
+    return [*([_Paired(table, paired)] if paired else []), *reading(table, _looked_at(words))]
+
+
+def _looked_at(words: Sequence[str]) -> list[str]:
+    """The words that a row has to be read for. Of one that is a pair, the index knows all."""
+    return [word for word in words if not len(word) == len(word.encode("utf-16-le")) / 2 == 2]
+
+
+def number(table: sa.Table, words: Sequence[str]) -> sa.Select[Any] | None:
+    """How many rows hold all of these words, where the index knows that without the rows."""
+    return None if _looked_at(words) or not words else sa.select(_HowMany(table, words))
 
 
 def reading(table: sa.Table, words: Sequence[str]) -> list[sa.ColumnElement[bool]]:
@@ -120,6 +128,25 @@ class _Paired(FunctionElement[bool]):
             sa.literal(" AND ".join(f'"{pair}"' for pair in pairs)),
             sa.literal(_array(*words)),
         )
+
+
+class _HowMany(_Paired):
+    """How many rows have all pairs of these words."""
+
+    inherit_cache = True
+    type = sa.BigInteger()
+
+
+@compiles(_HowMany, "sqlite")
+def _with_words(element: _HowMany, compiler: Any, **options: Any) -> str:
+    _, index, words, _ = (compiler.process(each, **options) for each in element.clauses)
+    return f"(SELECT count(*) FROM {index} WHERE {index} MATCH {words})"  # noqa: S608
+
+
+@compiles(_HowMany, "postgresql")
+def _with_array(element: _HowMany, compiler: Any, **options: Any) -> str:
+    _, index, _, pairs = (compiler.process(each, **options) for each in element.clauses)
+    return f"(SELECT count(*) FROM {index} WHERE pairs @> CAST({pairs} AS INTEGER[]))"  # noqa: S608
 
 
 @compiles(_Paired, "sqlite")
