@@ -156,9 +156,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ],
         max_age=86_400,
     )
-    app.add_middleware(Kept)
-    app.add_middleware(RequestLog)
     _answer_errors(app)
+    # What is kept is sent before anything else is asked, the framework's own layers included.
+    layers = app.build_middleware_stack
+    app.build_middleware_stack = lambda: RequestLog(Kept(layers()))  # type: ignore[method-assign]
     return app
 
 
