@@ -232,6 +232,17 @@ class InMeasure(InPlan):
     department: DepartmentAsked | None = None
     q: Words | None = None
 
+    def given(self) -> dict[str, Any]:
+        named = {name: getattr(self, name) for name in ("section", "fiscal_year", "department")}
+        if self.measure is not None:
+            named["measure"] = code_order(self.measure)
+        ratings = {f"rating__{n}": code for n, code in enumerate(self._codes())}
+        return {
+            **super().given(),
+            **{name: value for name, value in named.items() if value is not None},
+            **ratings,
+        }
+
     def wanted(self) -> Wanted:
         early = self.conditions(early=True) if self.q and not self.few else None
         number = None
@@ -253,24 +264,31 @@ class InMeasure(InPlan):
     def where(self, of: sa.FromClause) -> list[sa.ColumnElement[bool]]:
         found = super().where(of)
         if self.section is not None:
-            found.append(of.c.section == self.section)
+            found.append(of.c.section == self.value("section", of.c.section))
         if self.measure is not None:
-            found.append(of.c.code_order == code_order(self.measure))
+            found.append(of.c.code_order == self.value("measure", of.c.code_order))
         return found
 
     def on_row(self, of: sa.FromClause = EVALUATION) -> list[sa.ColumnElement[bool]]:
         found: list[sa.ColumnElement[bool]] = []
         if self.fiscal_year is not None:
-            found.append(of.c.fiscal_year == self.fiscal_year)
+            found.append(of.c.fiscal_year == self.value("fiscal_year", of.c.fiscal_year))
         if self.department is not None:
-            found.append(of.c.department == self.department)
+            found.append(of.c.department == self.value("department", of.c.department))
         return [*found, sa.or_(*self.ratings(of))] if self.rating is not None else found
 
     def ratings(self, of: sa.FromClause = EVALUATION) -> list[sa.ColumnElement[bool]]:
         """The ratings that were asked for, each by itself: an index has the rows of each in order."""
-        none = of.c.rating == "" if of is TALLY else of.c.rating.is_(None)
+        rating = of.c.rating
+        none = rating == "" if of is TALLY else rating.is_(None)
+        return [
+            none if code is None else rating == self.value(f"rating__{n}", rating)
+            for n, code in enumerate(self._codes())
+        ]
+
+    def _codes(self) -> list[str | None]:
         codes = dict.fromkeys(code.strip() for code in (self.rating or "").split(",") if self.rating)
-        return [none if code == "none" else of.c.rating == code for code in codes]
+        return [None if code == "none" else code for code in codes]
 
     def on_words(self, of: sa.Table, *, early: bool = False) -> list[sa.ColumnElement[bool]]:
         """That a row has all words."""
@@ -293,8 +311,12 @@ class EvaluationFilters(InMeasure):
     def tallied(self) -> bool:
         return super().tallied and self.measure_id is None
 
+    def given(self) -> dict[str, Any]:
+        return {**super().given(), **({"measure_id": self.measure_id} if self.measure_id else {})}
+
     def conditions(self, *, early: bool = False) -> list[sa.ColumnElement[bool]]:
-        ours = [EVALUATION.c.measure_id == self.measure_id] if self.measure_id else []
+        measure = EVALUATION.c.measure_id
+        ours = [measure == self.value("measure_id", measure)] if self.measure_id else []
         return [*super().conditions(early=early), *ours]
 
 

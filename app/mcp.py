@@ -227,7 +227,7 @@ def _first(
     """How many rows there are, and the first of them in the list's own order."""
     rows = session.execute(listing.select(*conditions).order_by(listing.place).limit(limit)).mappings()
     return {
-        "count": listing.count(session, conditions),
+        "count": session.scalar(listing.counting(*conditions)),
         "results": [listing.finish(dict(row)) for row in rows],
     }
 

@@ -506,14 +506,9 @@ def place(*parts: str) -> str:
     return TAB.join(parts)
 
 
-def below(table: sa.FromClause, slug: str) -> sa.ColumnElement[bool]:
-    """Whether a row stands in this plan, said so that an index that ends in the place can tell."""
-    if table is PLAN:
-        return PLAN.c.slug == slug
-    if table is TALLY:
-        return TALLY.c.plan == slug
-    after, before = f"{slug}{TAB}", f"{slug}{chr(ord(TAB) + 1)}"
-    return sa.and_(table.c.place > after, table.c.place < before)
+def around(slug: str) -> tuple[str, str]:
+    """Between which two places all of a plan stand."""
+    return f"{slug}{TAB}", f"{slug}{chr(ord(TAB) + 1)}"
 
 
 def now() -> datetime:

@@ -15,7 +15,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from app.kit.listing import Wanted
 from app.kit.numbers import LARGEST, digits
 from app.kit.text import ONE_LINE, Form
-from app.models import PLAN, below
+from app.models import PLAN, TALLY, around
 from app.municipalities import MunicipalityCode
 
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -166,6 +166,14 @@ class InMunicipality(BaseModel):
         | None
     ) = None
 
+    def given(self) -> dict[str, Any]:
+        """What differs between two that are asked alike: the values of the parameters of their statements, each by the
+        name of its field, and where there are several by that of the part (`field__part`)."""
+        return {"municipality": self.municipality} if self.municipality else {}
+
+    def value(self, name: str, of: sa.ColumnElement[Any]) -> sa.BindParameter[Any]:
+        return sa.bindparam(name, self.given()[name], type_=of.type)
+
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         return self.where(self.OF)
 
@@ -179,11 +187,26 @@ class InMunicipality(BaseModel):
 
     def where(self, of: sa.FromClause) -> list[sa.ColumnElement[bool]]:
         """Of which municipality, and of which plan, rows of this table have to be."""
-        return [of.c.municipality_code == self.municipality] if self.municipality else []
+        code = of.c.municipality_code
+        return [code == self.value("municipality", code)] if self.municipality else []
 
 
 class InPlan(InMunicipality):
     plan: PlanSlug | None = None
 
+    def given(self) -> dict[str, Any]:
+        if not self.plan:
+            return super().given()
+        first, last = around(self.plan)
+        return {**super().given(), "plan": self.plan, "plan__first": first, "plan__last": last}
+
     def where(self, of: sa.FromClause) -> list[sa.ColumnElement[bool]]:
-        return [*super().where(of), *([below(of, self.plan)] if self.plan else [])]
+        """Said so that an index that ends in the place can tell."""
+        found = super().where(of)
+        if not self.plan:
+            return found
+        slug = of.c.slug if of is PLAN else of.c.plan if of is TALLY else None
+        if slug is not None:
+            return [*found, slug == self.value("plan", slug)]
+        place = of.c.place
+        return [*found, place > self.value("plan__first", place), place < self.value("plan__last", place)]

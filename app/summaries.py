@@ -21,7 +21,7 @@ from app.kit.database import Reading, brief, database_of
 from app.kit.errors import Finding, Invalid, Say
 from app.kit.fetching import fetch
 from app.kit.http import answer, unless_known
-from app.kit.listing import Names
+from app.kit.listing import Names, shape_of
 from app.kit.remembering import remembered
 from app.measures import MEASURES, OF_MEASURES, MeasureShape
 from app.models import EVALUATION, MEASURE, PLAN, SECTION, TALLY, meaning
@@ -219,12 +219,13 @@ def _counts(session: Session, query: SummaryQuery, names: Sequence[str]) -> Sequ
         scales = sa.select(sa.func.min(PLAN.c.id)).where(*query.where(PLAN)).group_by(PLAN.c.scale)
         if len(plans := session.scalars(scales).all()) == 1:
             return _tallied(session, query, names, plans[0])
-    key = query.model_dump_json(), *names
-    return fetch(session, remembered(_known, MOST_KNOWN, key, lambda: _counting(query, names)))
+    given = query.given()
+    key = shape_of(query, given), *names
+    return fetch(session, remembered(_known, MOST_KNOWN, key, lambda: _counting(query, names)), given)
 
 
 MOST_KNOWN = 200  # statements
-_known: dict[tuple[str, ...], sa.Select[Any]] = {}
+_known: dict[tuple[Any, ...], sa.Select[Any]] = {}
 
 
 def _counting(query: SummaryQuery, names: Sequence[str]) -> sa.Select[Any]:

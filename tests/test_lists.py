@@ -5,6 +5,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import combinations
+from random import Random
 from typing import Any
 from unicodedata import normalize
 from urllib.parse import urlencode
@@ -943,6 +944,39 @@ def test_what_may_take_long_is_read_where_it_keeps_nobody(
     if "rating" in query:  # once they are counted, it does not take long any more
         assert unkept(library, path, **query) == 200
         assert told == [at_once, True]
+
+
+def test_questions_that_are_asked_alike_are_each_answered_by_their_own_values(library: Service):
+    every = library.anyone.get("/evaluations", params={"limit": 1000}).json()["results"]
+    values: dict[str, list[Any]] = {
+        "plan": [*{row["plan"] for row in every}, "no-such-plan"],
+        "municipality": [*{row["municipality_code"] for row in every}, "131016"],
+        "section": ["1", "3", "4", "9"],
+        "measure": ["1-1-1", "4-2-1", "9-9-9"],
+        "measure_id": [1, 5, 24, 999],
+        "fiscal_year": [2017, 2018],
+        "rating": ["A", "B", "none", "A,B", "B,none", "none,A"],
+    }
+    chance = Random(29)
+
+    def fits(row: dict[str, Any], asked: dict[str, Any]) -> bool:
+        ratings = [None if code == "none" else code for code in asked.get("rating", "").split(",")]
+        names = {"municipality": "municipality_code", "measure": "measure_code"}
+        others = {name: value for name, value in asked.items() if name != "rating"}
+        return ("rating" not in asked or row["rating"] in ratings) and all(
+            row[names.get(name, name)] == value for name, value in others.items()
+        )
+
+    for _ in range(200):
+        asked = {name: chance.choice(values[name]) for name in chance.sample([*values], chance.randint(1, 3))}
+        expected = [row for row in every if fits(row, asked)]
+        found = library.anyone.get("/evaluations", params={**asked, "limit": chance.randint(1, 50)}).json()
+        assert found["metadata"]["resultset"]["count"] == len(expected), asked
+        assert found["results"] == expected[: found["metadata"]["resultset"]["limit"]], asked
+        total = library.anyone.get(
+            "/evaluations/summary", params={**asked, "group_by": "plan,section"}
+        ).json()
+        assert total["total"]["total"] == len(expected), asked
 
 
 @pytest.mark.parametrize("path", LISTS)

@@ -130,7 +130,7 @@ def _nested(name: str) -> Invalid:
 
 
 def _refuse_long(session: Session, listing: Listing, conditions: Sequence[sa.ColumnElement[bool]]) -> None:
-    count = listing.count(session, conditions)
+    count = session.scalar(listing.counting(*conditions)) or 0
     if count > MOST_ROWS_OF_A_SHEET:
         raise Invalid(
             Finding(

@@ -126,10 +126,10 @@ class Listing:
     def select(self, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
         return self._every.where(*conditions)
 
-    def count(self, session: Session, conditions: Sequence[sa.ColumnElement[bool]]) -> int:
+    def counting(self, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
         """How many rows there are. Each has its parents: those that no condition asks about are not looked up."""
         rows = sa.select(sa.func.count()).select_from(_part_with(_tables_of(conditions), self.source))
-        return session.scalar(rows.where(*conditions)) or 0
+        return rows.where(*conditions)
 
     def one(self, session: Session, id: int) -> dict[str, Any]:
         """The row as the API shows it, or 404."""
@@ -240,10 +240,10 @@ def rows_from(
     session: Session, listing: Listing, wanted: Callable[[], Wanted], limit: int, place: "Place"
 ) -> Found:
     asked = _asked(session, listing, wanted, place)
-    early, count = _way(session, listing, asked.wanted, place)
+    early, count = _way(session, asked, place)
     continued = place.position is not None
-    given = {f"_{depth}": value for depth, value in enumerate(place.position or ())}
-    rows = fetch(session, asked.statement(early, continued), {"_limit": limit + 1, **given})
+    position = {f"_{depth}": value for depth, value in enumerate(place.position or ())}
+    rows = fetch(session, asked.rows(early, continued), {**place.given, **position, "_limit": limit + 1})
     more = len(rows) > limit
     number = count() if more or continued else len(rows)
     del rows[limit:]
@@ -259,13 +259,15 @@ class _Asked:
     def __init__(self, listing: Listing, wanted: Wanted, order: "Order") -> None:
         self.listing, self.wanted, self.order = listing, wanted, order
         self.keys = [f"_key_{depth}" for depth in range(len(order))]
-        self.statement = cache(self._statement)
+        self.rows, self.count, self.others = cache(self._rows), cache(self._count), cache(self._others)
 
-    def _statement(self, early: bool, continued: bool) -> sa.Select[Any]:
+    def _conditions(self, early: bool) -> Sequence[sa.ColumnElement[bool]]:
+        return (self.wanted.early if early else self.wanted.conditions) or ()
+
+    def _rows(self, early: bool, continued: bool) -> sa.Select[Any]:
         """The rows of a page and one more; where it is `continued`, those beyond a position."""
         listing, limit = self.listing, sa.bindparam("_limit", type_=sa.Integer)
-        conditions = self.wanted.early if early else self.wanted.conditions
-        here = [*(conditions or ()), *([_after(self.order)] if continued else [])]
+        here = [*self._conditions(early), *([_after(self.order)] if continued else [])]
         order = [column.desc() if down else column.asc() for column, down in self.order]
         if len(self.wanted.apart) > 1:  # the first rows of each are enough
             some = sa.select(listing.id).select_from(_part_with(_tables_of([*here, *order]), listing.source))
@@ -276,35 +278,43 @@ class _Asked:
         keys = [column.label(key) for key, (column, _) in zip(self.keys, self.order, strict=True)]
         return listing.select(*here).add_columns(*keys).order_by(*order).limit(limit)
 
+    def _count(self, early: bool) -> sa.Select[Any]:
+        """How many rows there are in all."""
+        number = self.wanted.number
+        return self.listing.counting(*self._conditions(early)) if number is None else number
+
+    def _others(self) -> sa.Select[Any] | None:
+        """How many rows there are that these are found by, up to what are many."""
+        found_by = self.wanted.found_by
+        if found_by is None:
+            return None
+        return sa.select(sa.func.count()).select_from(found_by.limit(MANY + 1).subquery())
+
 
 MOST_ASKED = 200
 _known: dict[Any, _Asked] = {}
 
 
 def _asked(session: Session, listing: Listing, wanted: Callable[[], Wanted], place: "Place") -> _Asked:
-    key = listing, place.bound, session.info.get("horizon")  # on which a history depends, too
+    key = listing, place.shape, session.info.get("horizon")  # on which a history depends, too
     return remembered(_known, MOST_ASKED, key, lambda: _Asked(listing, wanted(), place.order))
 
 
-def _way(
-    session: Session, listing: Listing, wanted: Wanted, place: "Place"
-) -> tuple[bool, Callable[[], int]]:
+def _way(session: Session, asked: _Asked, place: "Place") -> tuple[bool, Callable[[], int]]:
     """Whether the first rows are best found by the early conditions, and how all of them are counted."""
 
-    def counted(conditions: Sequence[sa.ColumnElement[bool]]) -> int:
-        if (number := wanted.number) is not None:
-            return _counted(session, place.bound, lambda: int(session.scalar(number) or 0))
-        return _counted(session, place.bound, lambda: listing.count(session, conditions))
+    def number(statement: sa.Select[Any]) -> int:
+        return int(session.scalar(statement, place.given) or 0)
 
-    def of_others(rows: sa.Select[Any]) -> int:
-        return session.scalar(sa.select(sa.func.count()).select_from(rows.limit(MANY + 1).subquery())) or 0
+    def counted(early: bool) -> int:
+        return _counted(session, place.bound, lambda: number(asked.count(early)))
 
-    early = wanted.early
-    if early is not None and (rows := wanted.found_by) is not None:
-        many = _counted(session, b"found by " + place.bound, lambda: of_others(rows)) > MANY
-        return many, partial(counted, early if many else wanted.conditions)
-    count = partial(counted, wanted.conditions)
-    return early is not None and count() > MANY, count
+    if asked.wanted.early is None:
+        return False, partial(counted, False)
+    if (others := asked.others()) is not None:
+        many = _counted(session, b"found by " + place.bound, lambda: number(others)) > MANY
+        return many, partial(counted, many)
+    return counted(False) > MANY, partial(counted, False)
 
 
 MOST_COUNTS = 10_000
@@ -337,12 +347,26 @@ class Place(NamedTuple):
     order: Order
     bound: bytes
     position: Sequence[Any] | None
+    shape: Any  # what tells its statements from others
+    given: Mapping[str, Any]  # and what they are given
 
 
 def place_of(request: Request, listing: Listing, query: PageQuery) -> Place:
     order = order_of(listing, getattr(query, "sort", None) or listing.order)
     bound = _bound(request, query)
-    return Place(order, bound, None if query.cursor is None else _position(query.cursor, bound, order))
+    position = None if query.cursor is None else _position(query.cursor, bound, order)
+    given = query.given() if hasattr(query, "given") else {}
+    return Place(order, bound, position, (request.url.path, shape_of(query, given)), given)
+
+
+FREE = {"limit", "cursor", "fields", "expand"}
+
+
+def shape_of(query: BaseModel, given: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What two queries have in common whose statements differ in what they are given alone."""
+    names = {name.partition("__")[0] for name in given}
+    others = query.model_dump_json(exclude=FREE | names, exclude_none=True)
+    return others, *((name, value is None) for name, value in given.items())
 
 
 def order_of(listing: Listing, sort: str) -> Order:
@@ -380,8 +404,7 @@ def _after(order: Order, depth: int = 0) -> sa.ColumnElement[bool]:
 
 def _bound(request: Request, query: PageQuery) -> bytes:
     """What a cursor is bound to: everything that decides which rows there are and in what order."""
-    free = {"limit", "cursor", "fields", "expand"}
-    asked = [request.url.path, query.model_dump(mode="json", exclude=free)]
+    asked = [request.url.path, query.model_dump(mode="json", exclude=FREE)]
     return orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
 
 
