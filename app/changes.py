@@ -29,6 +29,7 @@ from app.kit import search
 from app.kit.bulk import FEW, among, expect_many, fresh_ids, insert
 from app.kit.database import Database, Reading, Turn, busy
 from app.kit.errors import Forbidden
+from app.kit.fetching import fetch
 from app.kit.watch import CHANNEL
 from app.models import (
     CHANGE,
@@ -242,7 +243,7 @@ def remove(session: Session, model: type[Row], ids: Sequence[int]) -> None:
             )
         _log(session, entity, "delete", _records(session, entity, chunk))
         if entity.searched:
-            gone = _rows(session, sa.select(entity.table).where(entity.table.c.id.in_(chunk)))
+            gone = fetch(session, sa.select(entity.table).where(entity.table.c.id.in_(chunk)))
             _follow(session, entity, [(row, None) for row in gone])
         session.execute(sa.delete(entity.table).where(entity.table.c.id.in_(chunk)))
 
@@ -291,7 +292,7 @@ def _known(
     """The rows that are there already, by what names them."""
     wanted = _keys(names, rows)
     there = sa.select(entity.table).where(among(session, [entity.table.c[name] for name in names], wanted))
-    found = _rows(session, there)
+    found = fetch(session, there)
     return dict(zip(_keys(names, found), found, strict=True))
 
 
@@ -309,7 +310,7 @@ def parents_of(session: Session, entity: Entity, rows: Iterable[Mapping[str, Any
     [id, *_] = entity.above.selected_columns
     above = {
         row["id"]: row
-        for row in _rows(session, entity.above.where(among(session, [id], [(id,) for id in ids])))
+        for row in fetch(session, entity.above.where(among(session, [id], [(id,) for id in ids])))
     }
     return lambda row: above.get(row[name], NOBODY)
 
@@ -323,7 +324,7 @@ def _hand_down(session: Session, entity: Entity, ids: Sequence[int]) -> None:
         if child.parent is None or child.parent not in entity.below:
             continue
         children = sa.select(child.table).where(among(session, [child.parent], [(id,) for id in ids]))
-        for some in _chunks(_rows(session, children)):
+        for some in _chunks(fetch(session, children)):
             parents = parents_of(session, child, some)
             carried = [(row, child.model.derived(row, parents(row))) for row in some]
             stale = [
@@ -384,7 +385,7 @@ def _outlive(session: Session, entity: Entity, records: Sequence[dict[str, Any]]
 def _records(session: Session, entity: Entity, ids: Sequence[int]) -> list[dict[str, Any]]:
     """The rows as the feed tells them, each with its key."""
     these = among(session, [entity.table.c.id], [(id,) for id in ids])
-    return _rows(session, entity.record.where(these).order_by(entity.table.c.id))
+    return fetch(session, entity.record.where(these).order_by(entity.table.c.id))
 
 
 def _records_of(
@@ -413,12 +414,6 @@ def _records_of(
         }
         records.append(told)
     return records
-
-
-def _rows(session: Session, query: sa.Select[Any]) -> list[dict[str, Any]]:
-    found = session.execute(query)
-    names = list(found.keys())
-    return [dict(zip(names, row, strict=True)) for row in found]
 
 
 def _update(

@@ -356,7 +356,7 @@ def place_of(request: Request, listing: Listing, query: PageQuery) -> Place:
     bound = _bound(request, query)
     position = None if query.cursor is None else _position(query.cursor, bound, order)
     given = query.given() if hasattr(query, "given") else {}
-    return Place(order, bound, position, (request.url.path, shape_of(query, given)), given)
+    return Place(order, bound, position, (request.scope["path"], shape_of(query, given)), given)
 
 
 FREE = {"limit", "cursor", "fields", "expand"}

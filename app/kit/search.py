@@ -118,6 +118,7 @@ class _Paired(FunctionElement[bool]):
 
     inherit_cache = True
     type = cast(Any, sa.types.NullType())  # a boolean would be compared with 1, which no index helps
+    told = "{id} IN (SELECT {row} FROM {found})"
 
     def __init__(self, table: sa.Table, words: Sequence[str]) -> None:
         units = [word.encode("utf-16-be") for word in words]
@@ -135,27 +136,16 @@ class _HowMany(_Paired):
 
     inherit_cache = True
     type = sa.BigInteger()
-
-
-@compiles(_HowMany, "sqlite")
-def _with_words(element: _HowMany, compiler: Any, **options: Any) -> str:
-    _, index, words, _ = (compiler.process(each, **options) for each in element.clauses)
-    return f"(SELECT count(*) FROM {index} WHERE {index} MATCH {words})"  # noqa: S608
-
-
-@compiles(_HowMany, "postgresql")
-def _with_array(element: _HowMany, compiler: Any, **options: Any) -> str:
-    _, index, _, pairs = (compiler.process(each, **options) for each in element.clauses)
-    return f"(SELECT count(*) FROM {index} WHERE pairs @> CAST({pairs} AS INTEGER[]))"  # noqa: S608
+    told = "(SELECT count(*) FROM {found})"
 
 
 @compiles(_Paired, "sqlite")
 def _in_words(element: _Paired, compiler: Any, **options: Any) -> str:
     id, index, words, _ = (compiler.process(each, **options) for each in element.clauses)
-    return f"{id} IN (SELECT rowid FROM {index} WHERE {index} MATCH {words})"  # noqa: S608
+    return element.told.format(id=id, row="rowid", found=f"{index} WHERE {index} MATCH {words}")
 
 
 @compiles(_Paired, "postgresql")
 def _in_array(element: _Paired, compiler: Any, **options: Any) -> str:
     id, index, _, pairs = (compiler.process(each, **options) for each in element.clauses)
-    return f"{id} IN (SELECT id FROM {index} WHERE pairs @> CAST({pairs} AS INTEGER[]))"  # noqa: S608
+    return element.told.format(id=id, row="id", found=f"{index} WHERE pairs @> CAST({pairs} AS INTEGER[])")
