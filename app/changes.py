@@ -481,8 +481,12 @@ def _log(session: Session, entity: Entity, op: str, records: Iterable[dict[str, 
 def _number(session: AnySession) -> None:
     """The last step of every transaction that changed something: take the numbers, write the log."""
     notes = session.info.pop("changes", [])
-    if not notes:
-        return
+    if notes:
+        _write(session, notes)
+    tallies.follow_all(session)
+
+
+def _write(session: AnySession, notes: list[dict[str, Any]]) -> None:
     taken = sa.update(FEED).values(seq=FEED.c.seq + len(notes)).returning(FEED.c.seq)
     last = session.info["revision"] = session.execute(taken).scalar_one()
     for seq, note in enumerate(notes, last - len(notes) + 1):
@@ -495,6 +499,7 @@ def _number(session: AnySession) -> None:
 @event.listens_for(AnySession, "after_rollback")
 def _forget(session: AnySession) -> None:
     session.info.pop("changes", None)
+    tallies.forget(session)
 
 
 def outdated(horizon: int) -> sa.ColumnElement[bool]:

@@ -129,9 +129,10 @@ def _words(session: Session) -> Examined:
 
 def _tallies(session: Session) -> Examined:
     found = Examined("rows are as many as was counted with each write")
-    found.seen = session.scalar(sa.select(sa.func.sum(TALLY.c.n))) or 0
-    for (plan, _, year, rating), kept, there in tallies.wrong(session):
-        found.add(f"{plan} {year} {rating or 'not rated'}: {kept} were counted, and {there} are there")
+    found.seen = session.scalar(sa.select(sa.func.sum(TALLY.c.n)).where(TALLY.c.plan == tallies.ALL)) or 0
+    for (plan, _, section, year, rating), kept, there in tallies.wrong(session):
+        of = f"{plan}/{section}" if plan else "all plans"
+        found.add(f"{of} {year} {rating or 'not rated'}: {kept} were counted, and {there} are there")
     return found
 
 

@@ -34,6 +34,7 @@ from app.models import (
 )
 from app.plans import admit_ratings, no_parent, taken
 from app.shapes import Ending, Heading, InPlan, Partial, PlanSlug, RowId, Words, page_of, patched
+from app.tallies import ALL
 
 router = APIRouter(prefix="/evaluations", tags=["evaluations"])
 
@@ -247,16 +248,23 @@ class InMeasure(InPlan):
         early = self.conditions(early=True) if self.q and not self.few else None
         number = None
         if self.tallied:
-            number = sa.select(sa.func.sum(TALLY.c.n)).where(*self.where(TALLY), *self.on_row(TALLY))
+            number = sa.select(sa.func.sum(TALLY.c.n)).where(*self.tallies())
         elif [*self.model_dump(include={*EvaluationFilters.model_fields}, exclude_none=True)] == ["q"]:
             number = search.number(EVALUATION, terms(self.q or ""))
         return Wanted(self.conditions(), apart=self.ratings(), early=early, number=number)
 
     @property
     def tallied(self) -> bool:
-        """Whether the tallies know all that is asked about."""
-        others = (self.section, self.measure, self.department, self.q)
+        """Whether few tallies know all that is asked about."""
+        others = (self.measure, self.department, self.q, None if self.few else self.section)
         return not any(each is not None for each in others)
+
+    def tallies(self, *, apart: bool = False) -> list[sa.ColumnElement[bool]]:
+        """Those that count what is asked about: those of all plans together, unless some are asked about, or are to be
+        told `apart`."""
+        of_all = TALLY.c.plan != ALL if apart else TALLY.c.plan == ALL
+        which = [] if self.plan or self.municipality else [of_all]
+        return [*which, *self.where(TALLY), *self.on_row(TALLY)]
 
     def conditions(self, *, early: bool = False) -> list[sa.ColumnElement[bool]]:
         return [*super().conditions(), *self.on_row(), *self.on_words(EVALUATION, early=early)]

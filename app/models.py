@@ -253,7 +253,11 @@ class Row(SQLModel):
 class Plan(PlanFields, Row, table=True):
     """計画"""
 
-    __table_args__ = (sa.UniqueConstraint("slug"), {"sqlite_autoincrement": True})
+    __table_args__ = (
+        sa.UniqueConstraint("slug"),
+        sa.Index(None, "scale"),
+        {"sqlite_autoincrement": True},
+    )
 
     slug: str = Field(sa_type=Text)
     origin: str | None = Field(default=None, sa_type=Text)  # the service that it is a copy from
@@ -387,15 +391,13 @@ class Evaluation(EvaluationFields, Placed, table=True):
 
 
 class Tally(SQLModel, table=True):
-    """How many evaluations of a plan have which rating in a fiscal year (see `tallies`)."""
+    """How many evaluations of a section have which rating in a fiscal year, and how many of all (see `tallies`)."""
 
-    __table_args__ = (
-        sa.Index(None, "fiscal_year", "rating", "n"),
-        sa.Index(None, "municipality_code"),
-    )
+    __table_args__ = (sa.Index(None, "municipality_code"),)
 
     plan: str = Field(primary_key=True, sa_type=Text)
     municipality_code: str = Field(primary_key=True, sa_type=Text)
+    section: str = Field(primary_key=True, sa_type=Text)
     fiscal_year: int = Field(primary_key=True, sa_type=sa.Integer, sa_column_kwargs={"autoincrement": False})
     rating: str = Field(primary_key=True, sa_type=Text)  # empty where there is none
     n: int = Field(sa_type=sa.BigInteger)

@@ -1,7 +1,7 @@
 """How it is going: summary, transitions, timeline and completeness, counted by the database."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache, partial
 from operator import itemgetter
@@ -24,7 +24,7 @@ from app.kit.http import answer, unless_known
 from app.kit.listing import Names, shape_of
 from app.kit.remembering import remembered
 from app.measures import MEASURES, OF_MEASURES, MeasureShape
-from app.models import EVALUATION, MEASURE, PLAN, SECTION, TALLY, meaning
+from app.models import EVALUATION, MEASURE, PLAN, SECTION, TALLY
 from app.plans import PLANS, PlanInPath, plan_id
 from app.shapes import InPlan, RowId
 
@@ -184,10 +184,9 @@ def summed(session: Session, query: SummaryQuery) -> tuple[list[str], list[dict[
     """What the groups are, a tally for each, and one of all."""
     names = list(dict.fromkeys(query.group_by.split(","))) if query.group_by else []
     counts = _counts(session, query, names)
-    plans = {row["plan_id"] for row in counts}
-    scales = _scales(session, query, plans)
-    if "section" in names and "plan" not in names and len(plans) > 1:
+    if "section" in names and "plan" not in names and len({row["plan_id"] for row in counts}) > 1:
         names.insert(names.index("section"), "plan")
+    scales = _scales(session, query, counts)
 
     groups: dict[tuple[Any, ...], list[Count]] = defaultdict(list)
     if names:
@@ -197,40 +196,92 @@ def summed(session: Session, query: SummaryQuery) -> tuple[list[str], list[dict[
     results = []
     for key in sorted(groups, key=partial(_nulls_last, len(names))):
         rows = groups[key]
-        scale = _common(scales[plan] for plan in {row["plan_id"] for row in rows})
-        if scale is None:
+        scale, *others = {row["scale"] for row in rows}
+        if others:
             raise _not_summable()
         first = min(rows, key=itemgetter("plan_id"))  # plans may name their municipality differently
-        results.append({**_shown(first, names), **_tally(rows, scale, query.unit)})
+        results.append({**_shown(first, names), **_tally(rows, scales[scale], query.unit)})
 
-    scale = _common(scales.values())
-    if scale is None and counts and "plan" not in names:
+    if len(scales) > 1 and counts and "plan" not in names:
         raise _not_summable()
+    common = None if len(scales) > 1 else next(iter(scales.values()), [])
     overall = counts if query.unit == "evaluation" else _counts(session, query, [])
-    return names, results, _tally(overall, scale, query.unit)
+    return names, results, _tally(overall, common, query.unit)
 
 
 def _counts(session: Session, query: SummaryQuery, names: Sequence[str]) -> Sequence[Count]:
-    """How many units of each group, of each plan, have which rating: (group…, plan_id, code, mixed, n).
+    """How many units of each group, of each plan, have which rating: (group…, plan_id, scale, code, mixed, n).
 
     Plans of one scale are told as one, where nothing is asked that the tallies do not know.
     """
-    if query.unit == "evaluation" and query.tallied and {*names} <= {"fiscal_year"}:
-        scales = sa.select(sa.func.min(PLAN.c.id)).where(*query.where(PLAN)).group_by(PLAN.c.scale)
-        if len(plans := session.scalars(scales).all()) == 1:
-            return _tallied(session, query, names, plans[0])
     given = query.given()
-    key = shape_of(query, given), *names
-    return fetch(session, remembered(_known, MOST_KNOWN, key, lambda: _counting(query, names)), given)
+
+    def known(kind: str, make: Callable[[SummaryQuery, Sequence[str]], sa.Select[Any]]) -> sa.Select[Any]:
+        key = kind, shape_of(query, given), *names
+        return remembered(_known, MOST_KNOWN, key, lambda: make(query, names))
+
+    if _tallied(query, names) and {*names} <= {"fiscal_year"}:
+        first, last = (session.execute(known(end, scales), given).first() for end, scales in ENDS.items())
+        if first and last and first.scale == last.scale:
+            return fetch(
+                session, known("together", _together), {**given, "_plan": first.id, "_scale": first.scale}
+            )
+    return fetch(session, known("apart", _apart), given)
 
 
-MOST_KNOWN = 200  # statements
+MOST_KNOWN = 500  # statements
 _known: dict[tuple[Any, ...], sa.Select[Any]] = {}
 
 
-def _counting(query: SummaryQuery, names: Sequence[str]) -> sa.Select[Any]:
-    """Rows are counted by measure, which an index has in order, then by plan and section; the few groups that are left
-    learn their names."""
+def _scales_in(order: sa.ColumnElement[Any]) -> Callable[[SummaryQuery, Sequence[str]], sa.Select[Any]]:
+    """A plan with the first of the scales of those that are asked about."""
+    return lambda query, names: (
+        sa.select(PLAN.c.id, PLAN.c.scale).where(*InPlan.where(query, PLAN)).order_by(order).limit(1)
+    )
+
+
+ENDS = {"first": _scales_in(PLAN.c.scale.asc()), "last": _scales_in(PLAN.c.scale.desc())}
+
+
+def _tallied(query: SummaryQuery, names: Sequence[str]) -> bool:
+    return query.unit == "evaluation" and query.tallied and "department" not in names
+
+
+def _apart(query: SummaryQuery, names: Sequence[str]) -> sa.Select[Any]:
+    """Plans are always told apart, so that scales can be compared. The few groups that are left learn their names."""
+    found = (_of_tallies if _tallied(query, names) else _of_rows)(query, names).subquery()
+    named = found.join(PLAN, found.c.plan_id == PLAN.c.id)
+    if "section" in names:
+        named = named.join(SECTION, found.c.section_id == SECTION.c.id)
+    shown: dict[str, sa.ColumnElement[Any]] = {}
+    for name in dict.fromkeys((*names, "plan")):
+        shown |= {**GROUPS[name].shown, f"_order_{name}": GROUPS[name].order}
+    columns = (column.label(label) for label, column in shown.items())
+    counts = (PLAN.c.scale, *(found.c[name] for name in ("plan_id", "code", "mixed", "n")))
+    return sa.select(*columns, *counts).select_from(named)
+
+
+def _of_tallies(query: SummaryQuery, names: Sequence[str]) -> sa.Select[Any]:
+    by = [TALLY.c[name] for name in ("section", "fiscal_year") if name in names]
+    counted = sa.select(TALLY.c.plan, *by, TALLY.c.rating, N).where(*query.tallies(apart=True))
+    each = counted.group_by(TALLY.c.plan, *by, TALLY.c.rating).subquery()
+    told = [PLAN.c.id.label("plan_id"), *(each.c[column.name] for column in by if column.name != "section")]
+    source: sa.FromClause = each.join(PLAN, each.c.plan == PLAN.c.slug)
+    if "section" in names:
+        source = source.join(SECTION, (SECTION.c.plan_id == PLAN.c.id) & (SECTION.c.code == each.c.section))
+        told.append(SECTION.c.id.label("section_id"))
+    return sa.select(*told, _code(each.c.rating), sa.false().label("mixed"), each.c.n).select_from(source)
+
+
+N = sa.cast(sa.func.sum(TALLY.c.n), sa.BigInteger).label("n")
+
+
+def _code(rating: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+    return sa.func.nullif(rating, "").label("code")
+
+
+def _of_rows(query: SummaryQuery, names: Sequence[str]) -> sa.Select[Any]:
+    """Rows are counted by measure, which an index has in order, then by plan and section."""
     measure, rating = EVALUATION.c.measure_id, EVALUATION.c.rating
     own = [EVALUATION.c[name] for name in names if name in ("fiscal_year", "department")]
     by = [measure, *own, rating]
@@ -247,33 +298,16 @@ def _counting(query: SummaryQuery, names: Sequence[str]) -> sa.Select[Any]:
     apart = [MEASURE.c.plan_id, *section, *(each.c[column.name] for column in own), each.c.code, each.c.mixed]
     n = sa.cast(sa.func.sum(each.c.n), sa.BigInteger).label("n")
     of_measures = each.join(MEASURE, each.c.measure_id == MEASURE.c.id)
-    found = sa.select(*apart, n).select_from(of_measures).group_by(*apart).subquery()
-
-    named = found.join(PLAN, found.c.plan_id == PLAN.c.id)
-    if section:
-        named = named.join(SECTION, found.c.section_id == SECTION.c.id)
-    shown: dict[str, sa.ColumnElement[Any]] = {}
-    # Plans are always told apart, so that scales can be compared.
-    for name in dict.fromkeys((*names, "plan")):
-        shown |= {**GROUPS[name].shown, f"_order_{name}": GROUPS[name].order}
-    columns = (column.label(label) for label, column in shown.items())
-    counts = (found.c[name] for name in ("plan_id", "code", "mixed", "n"))
-    return sa.select(*columns, *counts).select_from(named)
+    return sa.select(*apart, n).select_from(of_measures).group_by(*apart)
 
 
-def _tallied(session: Session, query: SummaryQuery, names: Sequence[str], plan: int) -> Sequence[Count]:
+def _together(query: SummaryQuery, names: Sequence[str]) -> sa.Select[Any]:
+    """All plans as if they were this one."""
     years = [column for name in names for column in (TALLY.c[name], TALLY.c[name].label(f"_order_{name}"))]
-    code = sa.func.nullif(TALLY.c.rating, "")
-    counted = sa.select(
-        *years,
-        sa.literal(plan).label("plan_id"),
-        code.label("code"),
-        sa.false().label("mixed"),
-        sa.cast(sa.func.sum(TALLY.c.n), sa.BigInteger).label("n"),
-    )
-    here = [*query.where(TALLY), *query.on_row(TALLY)]
-    by = [*(TALLY.c[name] for name in names), TALLY.c.rating]
-    return fetch(session, counted.where(*here).group_by(*by))
+    plan = sa.bindparam("_plan", type_=PLAN.c.id.type).label("plan_id")
+    scale = sa.bindparam("_scale", type_=PLAN.c.scale.type).label("scale")
+    counted = sa.select(*years, plan, scale, _code(TALLY.c.rating), sa.false().label("mixed"), N)
+    return counted.where(*query.tallies()).group_by(*(TALLY.c[name] for name in names), TALLY.c.rating)
 
 
 def _shown(row: Count, names: Sequence[str]) -> dict[str, Any]:
@@ -294,20 +328,12 @@ def _nulls_last(number: int, key: tuple[Any, ...]) -> list[tuple[bool, Any, str]
     ]
 
 
-def _scales(session: Session, query: SummaryQuery, plans: set[int]) -> dict[int, Scale]:
-    """The scale of each plan counted; where nothing was, of each plan that was asked for."""
-    asked = [PLAN.c.id.in_(plans)] if plans else InPlan.where(query, PLAN)
-    return dict(session.execute(sa.select(PLAN.c.id, PLAN.c.ratings).where(*asked)).all())
-
-
-def _common(scales: Iterable[Scale]) -> Scale | None:
-    """The one scale that these are; None when they differ in codes, order or labels."""
-    found: Scale | None = None
-    for scale in scales:
-        if found is not None and meaning(found) != meaning(scale):
-            return None
-        found = scale
-    return found if found is not None else []
+def _scales(session: Session, query: SummaryQuery, counts: Sequence[Count]) -> dict[str, Scale]:
+    """The scales of the plans counted; where nothing was, of those that were asked for."""
+    plan_with = {row["scale"]: row["plan_id"] for row in counts}
+    any_with = sa.select(sa.func.min(PLAN.c.id)).where(*InPlan.where(query, PLAN)).group_by(PLAN.c.scale)
+    ratings = sa.select(PLAN.c.scale, PLAN.c.ratings).where(PLAN.c.id.in_([*plan_with.values()] or any_with))
+    return dict(session.execute(ratings).all())
 
 
 def _not_summable() -> Invalid:

@@ -1,4 +1,5 @@
-"""How many rows of a plan have which rating in a year: counted with every write, so that nobody counts them all."""
+"""How many rows have which rating in a year, of each section of a plan and of all plans together: counted with every
+write, so that nobody counts them all."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,7 +11,10 @@ from sqlalchemy.orm import Session
 
 from app.models import EVALUATION, TAB, TALLY
 
-Key = tuple[str, str, int, str]
+Key = tuple[str, str, str, int, str]
+KEY = ("plan", "municipality_code", "section", "fiscal_year", "rating")
+
+ALL = ""  # in place of a plan, where the rows of all are counted
 
 
 def follow(
@@ -23,6 +27,22 @@ def follow(
             moved[_key(before)] -= 1
         if after is not None:
             moved[_key(after)] += 1
+    _add(session, moved)
+    of_all = session.info.setdefault("of all", Counter())
+    for (_, _, _, year, rating), n in moved.items():
+        of_all[ALL, ALL, ALL, year, rating] += n
+
+
+def follow_all(session: Session) -> None:
+    """Count for all plans what was counted for some. Every writer comes here: only who commits next may."""
+    _add(session, session.info.pop("of all", {}))
+
+
+def forget(session: Session) -> None:
+    session.info.pop("of all", None)
+
+
+def _add(session: Session, moved: Mapping[Key, int]) -> None:
     changed = {key: n for key, n in sorted(moved.items()) if n}
     if not changed:
         return
@@ -36,24 +56,23 @@ def follow(
         session.execute(sa.delete(TALLY).where(TALLY.c.plan.in_(less), TALLY.c.n == 0))
 
 
-KEY = ("plan", "municipality_code", "fiscal_year", "rating")
-
-
 def _key(row: Mapping[str, Any]) -> Key:
     plan, _, _ = row["place"].partition(TAB)
-    return plan, row["municipality_code"], row["fiscal_year"], row["rating"] or ""
+    return plan, row["municipality_code"], row["section"], row["fiscal_year"], row["rating"] or ""
 
 
 def wrong(session: Session) -> Iterable[tuple[Key, int, int]]:
     """What differs from a full count: what was kept and what there is."""
     kept = {
-        tuple(row[:4]): row.n
+        tuple(row[:-1]): row.n
         for row in session.execute(sa.select(*(TALLY.c[name] for name in KEY), TALLY.c.n))
     }
     there: Counter[Any] = Counter()
     columns = (EVALUATION.c[name] for name in ("place", *KEY[1:]))
     for row in session.execute(sa.select(*columns).execution_options(yield_per=1_000)).mappings():
-        there[_key(dict(row))] += 1
+        key = _key(dict(row))
+        there[key] += 1
+        there[ALL, ALL, ALL, *key[3:]] += 1
     for key in sorted({*kept, *there}):
         if kept.get(key, 0) != there[key]:
             yield key, kept.get(key, 0), there[key]

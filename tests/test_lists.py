@@ -898,7 +898,8 @@ def test_a_list_is_counted_anew_once_something_has_changed(town: Service, admin:
     [
         ({"fiscal_year": "H29", "rating": "A,none"}, ["tally"]),
         ({"measure": "4-2-1", "q": "支援"}, ["evaluation"]),
-        ({"section": "3", "municipality": "112356"}, ["evaluation"]),
+        ({"section": "3", "fiscal_year": "H29"}, ["evaluation"]),
+        ({"section": "3", "municipality": "112356"}, ["tally"]),
         ({"plan": "fujimi-yumetsunagu"}, ["tally"]),
     ],
 )

@@ -11,10 +11,11 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+import app.changes
 from app.backups import back_up
-from app.changes import save
+from app.changes import remove, save
 from app.kit import migrations, search
-from app.models import CHANGE, EVALUATION, Plan, Section, now
+from app.models import CHANGE, EVALUATION, MEASURE, Measure, Plan, Section, now
 from app.models import PLAN as PLAN_TABLE
 from tests.conftest import FUJIMI, Backend, Here, Service, opened, running
 from tests.test_changes import write_at_random
@@ -79,7 +80,11 @@ DAMAGES = {
     ),
     "a tally that is off": (
         "UPDATE tally SET n = n + 1 WHERE rating = 'B'",
-        "fujimi-yumetsunagu 2017 B: 10 were counted, and 9 are there",
+        "fujimi-yumetsunagu/4 2017 B: 3 were counted, and 2 are there",
+    ),
+    "a tally of all plans that is off": (
+        "UPDATE tally SET n = 1 WHERE plan = '' AND rating = 'B'",
+        "all plans 2017 B: 1 were counted, and 9 are there",
     ),
     "a section of another plan": (
         "UPDATE measure SET section_id = (SELECT max(id) FROM section) WHERE id = 1",
@@ -96,6 +101,27 @@ DAMAGES = {
     ),
     "a change that is no JSON": ("UPDATE change SET data = '{' WHERE seq = 44", "no JSON object"),
 }
+
+
+@pytest.mark.parametrize("most", [1, 3, 20_000])
+def test_tallies_follow_a_write_of_any_size(
+    most: int, backend: Backend, here: Here, monkeypatch: pytest.MonkeyPatch
+):
+    """Also one that takes numbers before its end."""
+    monkeypatch.setattr(app.changes, "MOST_NOTES", most)
+    url = backend.seeded()
+    with opened(url) as database:
+        with database.writing() as session:
+            remove(
+                session, Measure, session.scalars(sa.select(MEASURE.c.id).where(MEASURE.c.code < "4")).all()
+            )
+        with database.writing() as session:  # of which nothing is left
+            remove(session, Measure, session.scalars(sa.select(MEASURE.c.id)).all())
+            session.flush()
+            session.rollback()
+    code, said, _ = here("doctor", database_url=url)
+    assert (code, "OFF" in said) == (0, False)
+    backend.drop(url)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
