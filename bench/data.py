@@ -7,8 +7,34 @@ from typing import NamedTuple
 
 from app.municipalities import check_digit
 
-SECTIONS, MEASURES, YEARS = 4, 60, range(2015, 2025)  # of a plan
-ROWS = MEASURES * len(YEARS)  # of a plan
+SECTIONS, YEARS = 4, range(2015, 2025)  # of a plan
+
+
+class Shape(NamedTuple):
+    """How many plans a town has, and how many measures a plan."""
+
+    plans: int
+    measures: int
+
+    @property
+    def rows(self) -> int:
+        """Of a plan."""
+        return self.measures * len(YEARS)
+
+
+TOWNS = 1_741  # of the country
+COUNTRY = Shape(10, 100)
+WHOLE = TOWNS * COUNTRY.plans * COUNTRY.rows
+
+
+def shape_of(rows: int) -> Shape:
+    return COUNTRY if rows == WHOLE else Shape(1, 60)
+
+
+def plans_of(rows: int) -> int:
+    """How many plans have so many rows."""
+    return -(-rows // shape_of(rows).rows)
+
 
 RATINGS = ("S", "A", "B", "C")
 TOPICS = (
@@ -37,7 +63,7 @@ NEXT = (
 )
 TITLES = ("{topic}の充実", "{topic}の実施体制の整備", "{topic}に関する情報発信", "地域における{topic}の推進")
 # Two of these name a town. No text has two of them side by side but those that name it.
-NAMES = "霞梓椿榛葵蘭菫萩楠桐柊欅樺椎楢栃桂榎槙檜樫柏柚桃杏梅李栗柿梨橘蕗芹蓬葛藤萱葦蒲菖蓮"
+NAMES = "霞梓椿榛葵蘭菫萩楠桐柊欅樺椎楢栃桂榎槙檜樫柏柚桃杏梅李栗柿梨橘蕗芹蓬葛藤萱葦蒲菖蓮菅"
 
 
 class Plan(NamedTuple):
@@ -90,8 +116,9 @@ class Book(NamedTuple):
 
 def books(rows: int) -> Iterator[Book]:
     """As many plans as together have so many evaluations; the last is cut to fit."""
-    for number in range(-(-rows // ROWS)):
-        yield _book(number, min(ROWS, rows - number * ROWS))
+    shape = shape_of(rows)
+    for number in range(plans_of(rows)):
+        yield _book(number, shape, min(shape.rows, rows - number * shape.rows))
 
 
 def town(number: int) -> str:
@@ -105,14 +132,15 @@ def words() -> list[str]:
     return sorted({pair for pair in pairs if all("一" <= character <= "龠" for character in pair)})
 
 
-def _book(number: int, rows: int) -> Book:
+def _book(number: int, shape: Shape, rows: int) -> Book:
     chance = random.Random(number)
+    name = town(number // shape.plans)
     plan = Plan(
         id=number + 1,
         slug=f"plan-{number + 1}",
-        title=f"第{number % 5 + 1}次{town(number)}市子ども未来応援計画",
-        municipality_code=_municipality_code(number),
-        municipality=f"{town(number)}市",
+        title=f"第{number % 5 + 1}次{name}市子ども未来応援計画",
+        municipality_code=_municipality_code(number // shape.plans),
+        municipality=f"{name}市",
     )
     sections = [
         Section(
@@ -121,13 +149,13 @@ def _book(number: int, rows: int) -> Book:
         for n in range(1, SECTIONS + 1)
     ]
     measures = []
-    each = MEASURES // SECTIONS
-    for place in range(MEASURES):
+    each = shape.measures // SECTIONS
+    for place in range(shape.measures):
         section = sections[place // each]
         group, item = divmod(place % each, 5)
         measures.append(
             Measure(
-                id=number * MEASURES + place + 1,
+                id=number * shape.measures + place + 1,
                 plan_id=plan.id,
                 section_id=section.id,
                 code=f"{section.code}-{group + 1}-{item + 1}",
@@ -138,7 +166,7 @@ def _book(number: int, rows: int) -> Book:
         )
     places = itertools.islice(itertools.product(measures, YEARS), rows)
     evaluations = [
-        _evaluation(number * ROWS + n, measure, year, chance, plan)
+        _evaluation(number * shape.rows + n, measure, year, chance, plan)
         for n, (measure, year) in enumerate(places, 1)
     ]
     return Book(plan, sections, measures[: -(-rows // len(YEARS))], evaluations)

@@ -241,7 +241,7 @@ def postgresql() -> Iterator[PostgreSQL]:
         )
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as socket:  # its path must be short
         hand_over(Path(socket))
-        memory = "-c shared_buffers=512MB -c max_wal_size=4GB"  # of 128 MB and 1 GB: a million rows are more
+        memory = "-c shared_buffers=2GB -c max_wal_size=8GB"  # of 128 MB and 1 GB: millions of rows are more
         options = f"-k {socket} -c listen_addresses='' -c max_connections=300 {memory}"
         _run(*control, "-l", Path(socket) / "log", "-o", options, "start")
         try:

@@ -65,7 +65,7 @@ def _rows(rows: int) -> list[Asked]:
 def _of_a_plan(rows: int) -> list[Asked]:
     # Some say what goes without saying: the question is the same, the address is another.
     orders = [*itertools.permutations(("plan", "section", "fiscal_year"))]
-    plans = [f"plan-{n}" for n in range(1, -(-rows // data.ROWS) + 1)]
+    plans = [f"plan-{n}" for n in range(1, data.plans_of(rows) + 1)]
     return _all(plan=plans, group_by=orders, unit=(False, True), ratings=[(), data.RATINGS])
 
 
@@ -80,7 +80,7 @@ def _words(rows: int) -> list[Asked]:
 
 
 def _rare_words(rows: int) -> list[Asked]:
-    towns = [data.town(number) for number in range(-(-rows // data.ROWS))]
+    towns = [data.town(number) for number in range(data.plans_of(rows) // data.shape_of(rows).plans)]
     return _all(word=towns, limit=_around(PAGE))
 
 
