@@ -56,8 +56,11 @@ def writer(
     return authenticate(session, key)
 
 
+KEY_WITH = sa.select(API_KEY).where(API_KEY.c.id == sa.bindparam("id"))
+
+
 def authenticate(session: Session, key: keys.Key) -> Writer:
-    found = session.execute(sa.select(API_KEY).where(API_KEY.c.id == key.id)).one_or_none()
+    found = session.execute(KEY_WITH, {"id": key.id}).one_or_none()
     if found is None or not key.proves(found.secret_sha256):
         raise _unauthorized("このキーは登録されていません。", "This key is not known.")
     time = now()

@@ -394,9 +394,10 @@ def _records_of(
     """The same of rows that were just written."""
     if not entity.many:
         return _records(session, entity, [row["id"] for row in rows])
-    documents = {row["document_id"] for row in rows} - {None}
-    of_documents = sa.select(DOCUMENT.c.id, DOCUMENT.c.sha256).where(DOCUMENT.c.id.in_(documents))
-    hashes = dict(session.execute(of_documents).all())
+    hashes = {}
+    if documents := {row["document_id"] for row in rows} - {None}:
+        of_documents = sa.select(DOCUMENT.c.id, DOCUMENT.c.sha256).where(DOCUMENT.c.id.in_(documents))
+        hashes = dict(session.execute(of_documents).all())
     own = itemgetter(*OF_EVALUATION)
     records = []
     for row in rows:
@@ -477,6 +478,9 @@ def _log(session: Session, entity: Entity, op: str, records: Iterable[dict[str, 
         _number(session)
 
 
+TAKING = sa.update(FEED).values(seq=FEED.c.seq + sa.bindparam("number")).returning(FEED.c.seq)
+
+
 @event.listens_for(AnySession, "before_commit")
 def _number(session: AnySession) -> None:
     """The last step of every transaction that changed something: take the numbers, write the log."""
@@ -487,8 +491,7 @@ def _number(session: AnySession) -> None:
 
 
 def _write(session: AnySession, notes: list[dict[str, Any]]) -> None:
-    taken = sa.update(FEED).values(seq=FEED.c.seq + len(notes)).returning(FEED.c.seq)
-    last = session.info["revision"] = session.execute(taken).scalar_one()
+    last = session.info["revision"] = session.execute(TAKING, {"number": len(notes)}).scalar_one()
     for seq, note in enumerate(notes, last - len(notes) + 1):
         note["seq"] = seq
     insert(session, CHANGE, notes)

@@ -3,7 +3,8 @@ write, so that nobody counts them all."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -46,14 +47,18 @@ def _add(session: Session, moved: Mapping[Key, int]) -> None:
     changed = {key: n for key, n in sorted(moved.items()) if n}
     if not changed:
         return
-    insert = (sqlite if session.get_bind().dialect.name == "sqlite" else postgresql).insert(TALLY)
-    added = {"n": TALLY.c.n + insert.excluded.n}
-    session.execute(
-        insert.on_conflict_do_update(index_elements=KEY, set_=added),
-        [dict(zip(KEY, key, strict=True), n=n) for key, n in changed.items()],
-    )
+    connection = session.connection()
+    counts = [dict(zip(KEY, key, strict=True), n=n) for key, n in changed.items()]
+    connection.execute(_adding(connection.dialect.name), counts)
     if less := {plan for (plan, *_), n in changed.items() if n < 0}:
         session.execute(sa.delete(TALLY).where(TALLY.c.plan.in_(less), TALLY.c.n == 0))
+
+
+@cache
+def _adding(dialect: str) -> sa.Insert:
+    insert = (sqlite if dialect == "sqlite" else postgresql).insert(TALLY)
+    added = {"n": TALLY.c.n + insert.excluded.n}
+    return cast(sa.Insert, insert.on_conflict_do_update(index_elements=KEY, set_=added))
 
 
 def _key(row: Mapping[str, Any]) -> Key:

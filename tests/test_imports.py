@@ -696,6 +696,18 @@ def test_rows_make_what_they_name(admin: httpx.Client):
     assert (row["key"], row["rating_printed"]) == (f"{PLAN}/1-4-1/2018/1", "C")
 
 
+def test_a_column_that_no_list_has_is_named_with_its_place(admin: httpx.Client):
+    head = "plan,measure_code,fiscal_year,ordinal,ratng,メモ,ordinal"
+    answer = post(admin, f"{head}\n{PLAN},1-1-1,2018,1,A,確認,1\n".encode(), "rows.csv")
+    found = [(error["line"], error["column"], error["text"]) for error in errors(answer)]
+    assert found == [(1, 5, "ratng"), (1, 6, "メモ"), (1, 7, "ordinal")]
+    assert "Is it rating?" in errors(answer)[0]["detail"]
+    assert "extra.メモ" in errors(answer)[1]["detail"]
+    mended = head.replace("ratng,メモ,ordinal", "rating,extra.メモ")
+    done = report(post(admin, f"{mended}\n{PLAN},1-1-1,2018,1,A,確認\n".encode(), "rows.csv"))
+    assert done["created"]["evaluation"] == 1
+
+
 @pytest.mark.parametrize(
     ("told", "wrong"),
     [

@@ -130,6 +130,23 @@ def test_the_process_that_reads_a_file_does_not_wait_for_what_the_server_is_made
     assert {"pydantic", "pydantic_core", "fastapi", "sqlalchemy", "sqlmodel"}.isdisjoint(loaded)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "番号,事業\n1,a;b\n",
+        "番号;事業\n1;a,b\n",
+        "番号\t事業\r\n1\ta;b,c\r\n",
+        "sep=;\n番号;事業\n1;a,b,c,d\n",
+        '"sep=,"\r\n番号,事業\r\n1,a;b;c\r\n',
+    ],
+)
+def test_cells_end_where_most_lines_or_a_line_of_its_own_say(text: str) -> None:
+    rows = read_csv(text.encode()).rows
+    first = 2 if "sep=" in text else 1
+    assert rows[0] == Row(first, ["番号", "事業"])
+    assert (rows[1].line, len(rows[1].cells)) == (first + 1, 2)
+
+
 @pytest.mark.parametrize("reads", [read, read_csv])
 def test_a_table_that_is_wider_than_any_table_is_refused_at_its_line(reads: Callable[..., Sheet]) -> None:
     mark = b"\t" if reads is read else b","

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.documents import vocabulary
 from app.documents.numbering import numbers
 from app.documents.reading import Problem, Row, Sheet, read
 from app.documents.recognising import recognise
@@ -419,6 +420,30 @@ def test_a_table_without_numbers_is_asked_about_once() -> None:
     assert (problem.line, problem.column) == (3, 1)
     assert "numbering=order" in problem.ja
     assert "numbering=order" in problem.en
+
+
+def test_a_column_of_headings_that_are_numbers_alone_may_be_what_measures_are_called_by() -> None:
+    text = "い計画 R5年度実績\n大項目,小項目,事業名,実績,評価\n1,1,読書,8,A\n1,2,音読,9,B"
+    assert 'tell mapping={"2": "path"} if they are known by their 小項目' in only_problem(table(text)).en
+    found = table(text, mapping={"2": {"field": "path"}})
+    assert [row[0] for row in brief(found)] == ["1", "2"]
+    [problem] = table(text.replace("1,2,音読", "1,その他,音読").replace("1,1,", "1,学び,")).problems
+    assert "mapping" not in problem.en
+
+
+@pytest.mark.parametrize(
+    ("header", "fields"),
+    [
+        ("今後の課題・方向性", ("next_plan", "rationale")),
+        ("今後の方向性・課題", ("next_plan", "rationale")),
+        ("令和6年度以降の方向性", ("next_plan",)),
+        ("問題点", ("rationale",)),
+        ("方向性", None),
+    ],
+)
+def test_what_is_ahead_and_what_is_open_are_told_apart(header: str, fields: tuple[str, ...] | None) -> None:
+    found = vocabulary.header(header)
+    assert (found and found.fields) == fields
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "進捗", "計画\t設置\n1\t設置", TEXT.replace("\t", ",")])
@@ -1539,6 +1564,9 @@ def test_a_measure_called_by_a_letter_and_a_number_is_no_legend() -> None:
         ("【達成度】5：達成　4：80%以上", {"5": "達成", "4": "80%以上"}),
         ("A：達成,B：改善", {"A": "達成", "B": "改善"}),
         ("A,達成,B,改善", {"A": "達成", "B": "改善"}),
+        ("※達成度：4 達成　3 概ね達成　1 未達成", {"4": "達成", "3": "概ね達成", "1": "未達成"}),
+        ("進捗状況：3　順調、2　遅れ", {"3": "順調", "2": "遅れ"}),
+        ("達成度：4 事業 3 事業", {}),
     ],
 )
 def test_a_legend_may_tell_of_small_letters_and_of_numbers(line: str, legend: dict[str, str]) -> None:

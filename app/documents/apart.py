@@ -142,10 +142,12 @@ def _main() -> None:
         if len(sheets) == 1 and (ours := records.in_our_words(sheets[0])):
             source = ours
         found = None
+        asked = request["asked"]
         if isinstance(source, Records):
             head, rows = _of_records(source)
+        elif len(sheets) == 1 and not asked["mapping"] and (wrong := records.strangers(sheets[0])):
+            head["problems"] = [asdict(problem) for problem in wrong]
         else:
-            asked = request["asked"]
             found = recognise(sheets, Asked(**asked | {"sheets": tuple(asked["sheets"])}))
             head, rows = _of_tables(sheets, found)
         if request["lines"]:

@@ -127,8 +127,12 @@ class Codes:
         )
 
     def _ask_number(self, entry: Entry) -> None:
-        column = next((each for each in entry.block.of("extra") if MAY_NUMBER.search(plain(each.name))), None)
-        told = f'mapping={{"{column.place}": "code"}}' if column else ""
+        named = [(each, "code") for each in entry.block.of("extra") if MAY_NUMBER.search(plain(each.name))]
+        innermost = label(entry.groups[-1]) if entry.groups else None
+        if innermost and not innermost.rest:  # a column of headings that has numbers alone
+            named += [(each, "path") for each in entry.block.of("section")[-1:]]
+        column, field = named[0] if named else (None, "")
+        told = f'mapping={{"{column.place}": "{field}"}}' if column else ""
         ja = f"列「{column.name}」で見分けるのであれば {told}、" if column else ""
         en = f"tell {told} if they are known by their {column.name}, " if column else ""
         self.notes.wrong(

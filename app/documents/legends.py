@@ -9,7 +9,8 @@ from app.documents.reading import Row
 
 MARK = "[◎○〇◯●△▲▽▼×✕☓✖☆★◇◆□■]|[SA-FＳＡ-Ｆa-eａ-ｅ](?![A-Za-zＡ-Ｚａ-ｚ])"
 MARK += rf"|(?:{'|'.join(sorted(STOPPED))})(?=\s*[:：＝=])"
-NUMBER = r"[0-9０-９](?=\s*[:：＝=…‥])"  # in a line that says of itself to be a legend
+# In a line that says of itself to be a legend. Where nothing but a space follows, words do.
+NUMBER = r"[0-9０-９](?=\s*[:：＝=…‥]|\s+[^\s0-9０-９(（,，])"
 PAIR, PAIR_OR_NUMBER = (
     re.compile(
         rf"(?:^|[\s　、，,;；／/|｜「(（【\[…】\])）:：]|凡例|評価|区分|基準)\s*(?P<mark>{mark})"
@@ -22,10 +23,11 @@ INTRO = re.compile(r"[\s※＊*]*(?:[（(〔\[【]?注[0-9]*[)）〕\]】:：])?
 BEGINS = re.compile(rf"[\s※＊*【\[（(〔「]*(?:凡|評|記|達|進|判|注|{MARK})")
 HEADS = re.compile(
     r"[【\[（(〔]?\s*(?:凡\s*例|評価の?区分|評価の?基準|評価の?凡例|評価の?記号|評価の?目安|記号の?説明"
-    rf"|(?:評価|判定|達成度|進捗度|進捗状況)\s*[】\])）〕:：]\s*(?:{MARK}|{NUMBER})\s*[:：＝=…‥])"
+    rf"|(?:評価|判定|達成度|進捗度|進捗状況)\s*[】\])）〕:：]\s*(?:(?:{MARK}|{NUMBER})\s*[:：＝=…‥]"
+    rf"|{NUMBER}[^0-9０-９]+[\s、，,;；／/]{NUMBER}))"
 )
 COUNT = re.compile(
-    r"[0-9０-９,]+\s*(?:事業|施策|取組|項目|件|個)?(?:\s*[(（].*)?"
+    r"(?:[0-9０-９,]+\s*(?:事業|施策|取組|項目|件|個)?|事業|施策|取組|項目|件|個)(?:\s*[(（].*)?"
 )  # how often a mark was given
 
 

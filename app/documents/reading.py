@@ -206,18 +206,23 @@ def _quoted_rows(text: str) -> Iterator[Row]:
 
 def read_csv(content: bytes, encoding: str | None = None) -> Sheet:
     text, encoding = _decode(content, encoding)
-    _refuse_size(text.count("\n") + 1, text.count("\n") + text.count(",") + 1)
+    separator = _separator(text)
+    if separator == "\t":
+        return read(content, encoding)
+    _refuse_size(text.count("\n") + 1, text.count("\n") + text.count(separator) + 1)
     csv.field_size_limit(1_000_000)
     rows: list[Row] = []
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    last = 0
+    told = SEPARATOR.match(text)
+    cells_of = io.StringIO(text[told.end() :] if told else text, newline="")
+    reader = csv.reader(cells_of, delimiter=separator, strict=True)
+    last = before = 1 if told else 0
     many_lines, inert = '"' in text, "'" in text  # whether any cell may be
     try:
         for cells in reader:
             if many_lines:
                 cells = [cell.replace("\r\n", "\n") for cell in cells]
             rows.append(Row(last + 1, _live(cells) if inert else cells))
-            last = reader.line_num
+            last = before + reader.line_num
     except csv.Error:
         raise Unreadable(
             last + 1,
@@ -225,6 +230,17 @@ def read_csv(content: bytes, encoding: str | None = None) -> Sheet:
             "A quotation mark of a cell that begins here is not closed properly. Save it as CSV once more.",
         ) from None
     return Sheet(encoding, _narrow(rows))
+
+
+SEPARATOR = re.compile('"?sep=(?P<mark>[,;\t])"?\r?(?:\n|$)')  # a line that spreadsheets write for each other
+
+
+def _separator(text: str) -> str:
+    """What stands between cells: what a line of its own says, or what most of the first lines have."""
+    if told := SEPARATOR.match(text):
+        return told["mark"]
+    lines = text.split("\n", 100)[:100]
+    return max(",\t;", key=lambda mark: sum(mark in line for line in lines))
 
 
 def _live(cells: list[str]) -> list[str]:

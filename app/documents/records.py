@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 import orjson
@@ -94,16 +95,51 @@ class Spoken:
 def in_our_words(sheet: Sheet) -> Records | None:
     """The rows of a table whose header is that of one of our lists; None for any other table."""
     filled = [row for row in sheet.rows if any(row.cells)]
-    if not filled:
-        return None
-    header = [cell if cell.startswith("extra.") else cell.strip() for cell in filled[0].cells]
-    while header and not header[-1]:
-        header.pop()
-    named = [name for name in header if name in COLUMNS or SPREAD.fullmatch(name)]
-    if len(header) < 2 or len(named) < len(header) or len(set(header)) < len(header):
+    header = _header(filled)
+    if len(header) < 2 or not all(map(_is_ours, header)) or len(set(header)) < len(header):
         return None
     spread = {name: (its[1], its[2]) for name in header if (its := SPREAD.fullmatch(name))}
     return Records(sheet.encoding, [(row.line, _object(header, spread, row)) for row in filled[1:]])
+
+
+def strangers(sheet: Sheet) -> list[Problem]:
+    """What is wrong with the header of a table most of whose columns, but not all, are those of our lists."""
+    filled = [row for row in sheet.rows if any(row.cells)]
+    header = _header(filled)
+    named = [name for name in header if _is_ours(name)]
+    if len(named) < 3 or len(named) <= len(header) / 2:
+        return []
+    problems = []
+    for column, name in enumerate(header, 1):
+        if not _is_ours(name):
+            like = get_close_matches(name, COLUMNS, 1)
+            ja, en = (f"{like[0]} ではありませんか。", f"Is it {like[0]}? ") if like else ("", "")
+            wrong = (
+                f"一覧にこの名前の列はありません。{ja}"
+                f"取り込まない列なら消し、残す列なら extra.{excerpt(name, 30)} としてください。",
+                f"No list has a column of this name. {en}Remove it, or keep it as extra.{excerpt(name, 30)}.",
+            )
+        elif name in header[: column - 1]:
+            wrong = (
+                "この列は 2 つあります。どちらかを消してください。",
+                "This column is there twice. Remove one.",
+            )
+        else:
+            continue
+        problems.append(Problem(filled[0].line, column, excerpt(name, 100), *wrong))
+    return problems[:MOST_PROBLEMS]
+
+
+def _header(filled: Sequence[Row]) -> list[str]:
+    cells = filled[0].cells if filled else []
+    header = [cell if cell.startswith("extra.") else cell.strip() for cell in cells]
+    while header and not header[-1]:
+        header.pop()
+    return header
+
+
+def _is_ours(name: str) -> bool:
+    return name in COLUMNS or SPREAD.fullmatch(name) is not None
 
 
 def _object(header: Sequence[str], spread: Mapping[str, tuple[str, str]], row: Row) -> dict[str, Any]:

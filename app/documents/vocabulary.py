@@ -30,12 +30,12 @@ WORDS = {
     "進捗度評価 達成状況評価",
     "rationale": "理由・課題 理由 課題 評価理由 評価の理由 評価の根拠 評価理由・課題 評価の理由・課題 "
     "成果・課題 成果と課題 課題・問題点 問題点・課題 課題・改善点 今後の課題 現状と課題 "
-    "課題と対応 所見 評価コメント 評価の説明 備考",
+    "課題と対応 所見 評価コメント 評価の説明 備考 問題点",
     "next_plan": "計画内容 次年度計画内容 次年度計画 次年度の計画 次年度の計画内容 次年度の取組 "
     "次年度の取組内容 次年度の予定 次年度以降の取組 次年度に向けた取組 今後の取組 今後の方向性 "
     "今後の方針 今後の予定 今後の計画 今後の展開 今後の取組予定 今後の取組方針 今後の取組内容 "
     "今後の対応 翌年度計画 翌年度の計画 翌年度の取組 来年度計画 来年度の計画 来年度の取組 "
-    "取組予定 実施予定",
+    "取組予定 実施予定 以降の取組 以降の計画 以降の予定 以降の方向性 以降の方針",
     "department": "担当課 所管課 担当部署 所管部署 担当 所管 主管課 担当課名 所管課名 担当所属 担当部課 "
     "担当部局 担当係 課名 部署 部署名 関係課 担当課・係 担当部・課 主管 担当課室 "
     "所属 所属名 所属課 実施課",
@@ -50,7 +50,7 @@ EXACT = ("code", "section_code", "ordinal", "rating_code")  # where our own docu
 YEARLY = ("implementation", "rating", "rationale", "next_plan")
 FIELDS = (*WORDS, "extra", "ignore")  # what an explicit mapping may say of a column
 PRINTED = {field: words.split()[0] for field, words in WORDS.items()} | {"rationale": "理由・課題等"}
-WEAK = {"備考", "所見", "今後の課題"}  # give way where another column is meant more plainly
+WEAK = {"備考", "所見", "今後の課題", "問題点"}  # give way where another column is meant more plainly
 UNSURE = dict.fromkeys(("取組内容", "取組の内容", "事業内容", "事業の内容"), ("title", "implementation"))
 DATED = ("implementation", "next_plan", "title")  # what R5取組 may be
 
@@ -221,7 +221,8 @@ def _fields(words: str, *, dated: bool) -> tuple[tuple[str, ...], bool] | None:
     if RATED.fullmatch(words):
         return ("rating",), False
     parts = [part for part in words.split("・") if part]
-    meant = {BY_WORD.get(part.lower()) for part in parts}
+    ahead = "今後の" if words.startswith("今後の") else ""  # 今後の課題・方向性
+    meant = {BY_WORD.get(part.lower()) or BY_WORD.get(ahead + part.lower()) for part in parts}
     if len(parts) > 1 and len(meant) == 1 and None not in meant:
         return (BY_WORD[parts[0].lower()],), False
     if len(parts) > 1 and None not in meant:

@@ -19,6 +19,9 @@ def among(
     session: Session, columns: Sequence[sa.ColumnElement[Any]], keys: Collection[Sequence[Any]]
 ) -> sa.ColumnElement[bool]:
     """Whether these columns together are one of the keys."""
+    if len(keys) == 1:
+        [key] = keys
+        return sa.and_(*(column == value for column, value in zip(columns, key, strict=True)))
     if session.get_bind().dialect.name == "sqlite":
         each = sa.func.json_each(orjson.dumps([*keys]).decode()).table_valued("value").c.value
         wanted = sa.select(*(sa.func.json_extract(each, f"$[{n}]") for n in range(len(columns))))
@@ -48,11 +51,13 @@ def expect_many(session: Session) -> None:
         session.info["many"] = True
 
 
+REACHED = sa.text("SELECT seq FROM sqlite_sequence WHERE name = :name")
+
+
 def fresh_ids(session: Session, table: sa.Table, number: int) -> list[int]:
     """Ids that no row has had. On SQLite, the transaction that writes is alone."""
     if session.get_bind().dialect.name == "sqlite":
-        reached = sa.text("SELECT seq FROM sqlite_sequence WHERE name = :name")
-        first = (session.scalar(reached, {"name": table.name}) or 0) + 1
+        first = (session.scalar(REACHED, {"name": table.name}) or 0) + 1
         return list(range(first, first + number))
     following = sa.func.nextval(sa.func.pg_get_serial_sequence(table.name, "id"))
     series = sa.func.generate_series(1, number).table_valued("n")
