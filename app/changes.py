@@ -549,7 +549,11 @@ class Revision(NamedTuple):
     @property
     def etag(self) -> str:
         """The tag of an answer that is a function of its request and the revision."""
-        return f'"{self.epoch[:8]}-{self.seq}-{self.mark}-{self.horizon}-{SOFTWARE}"'
+        return self.tag(str(self.horizon))
+
+    def tag(self, variant: str) -> str:
+        """The same of an answer for which the horizon makes no difference, or whatever else it comes in."""
+        return f'"{self.epoch[:8]}-{self.seq}-{self.mark}-{SOFTWARE}-{variant}"'
 
 
 def mark_of(at: datetime | None) -> str:

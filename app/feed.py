@@ -21,7 +21,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, Field
 from sqlmodel import Session
 
-from app.changes import ENTITIES, SOFTWARE, Revision, RevisionRead, mark_of, outdated, revision
+from app.changes import ENTITIES, Revision, RevisionRead, mark_of, outdated, revision
 from app.kit.database import Reading, Seen, busy, database_of, turn_of
 from app.kit.errors import Conflict, Finding, Gone, Invalid, Problem, Say, problem_body
 from app.kit.fetching import fetch, fetched
@@ -410,7 +410,7 @@ async def read_snapshot(request: Request, query: Annotated[InPlan, Query()], see
     """
     async with turn_of(request, seen=seen) as session:
         stand = await run_sync(revision, session)
-        unless_known(request, _tag_of_snapshot(stand))
+        unless_known(request, stand.tag("jsonl"))
 
     shown: list[Revision] = []
     lines = database_of(request).stream(lambda session: _lines(session, query, shown), stand.seq)
@@ -425,14 +425,10 @@ async def read_snapshot(request: Request, query: Annotated[InPlan, Query()], see
 
     headers = {
         **PUBLIC,
-        "ETag": _tag_of_snapshot(stand),
+        "ETag": stand.tag("jsonl"),
         "Content-Disposition": f'attachment; filename="shinchoku-{stand.seq}.jsonl"',
     }
     return Streamed(all_lines(), headers=headers, media_type="application/jsonl")
-
-
-def _tag_of_snapshot(stand: Revision) -> str:
-    return f'"{stand.epoch[:8]}-{stand.seq}-{stand.mark}-{SOFTWARE}-jsonl"'
 
 
 def _lines(session: Session, query: InPlan, shown: list[Revision]) -> Generator[bytes]:

@@ -11,7 +11,7 @@ from sqlmodel import Session
 from starlette.convertors import Convertor, register_url_convertor
 
 from app import fiscal_years
-from app.changes import SOFTWARE, Revision, revision
+from app.changes import Revision, revision
 from app.documents.files import EXPORTS, Export, exported, summary_exported
 from app.documents.reprinting import document_exported
 from app.documents.writing import MEDIA_TYPES
@@ -62,12 +62,9 @@ async def _answer(
     """A file, made while it is sent, from one snapshot."""
     variant = form if encoding == "utf-8" else f"{form}-{encoding}"
 
-    def tag(stand: Revision) -> str:
-        return f'"{stand.epoch[:8]}-{stand.seq}-{SOFTWARE}-{variant}"'
-
     async with turn_of(request, seen=seen) as session:
         stand = await run_sync(revision, session)
-        unless_known(request, tag(stand), made=False)
+        unless_known(request, stand.tag(variant), made=False)
     snapshots: list[Revision] = []
 
     def begun(session: Session) -> Generator[bytes]:
@@ -77,7 +74,7 @@ async def _answer(
     pieces = database_of(request).stream(begun, stand.seq)
     first = await anext(pieces, b"")  # what goes wrong before it is still a problem with a status
     try:
-        unless_known(request, tag(snapshots[0]))
+        unless_known(request, snapshots[0].tag(variant))
     except NotModified:
         await pieces.aclose()
         raise
@@ -91,7 +88,7 @@ async def _answer(
     charset = {"utf-8": "utf-8", "cp932": "windows-31j"}[encoding] if form in ("csv", "tsv") else None
     headers = {
         **PUBLIC,
-        "ETag": tag(snapshots[0]),
+        "ETag": snapshots[0].tag(variant),
         "Content-Type": MEDIA_TYPES[form] + (f"; charset={charset}" if charset else ""),
         "Content-Disposition": f'attachment; filename="{stem}.{form}"; '
         f"filename*=UTF-8''{quote(f'{japanese}.{form}', safe='')}",
