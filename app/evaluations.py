@@ -206,6 +206,8 @@ MeasureAsked = Annotated[
 DepartmentAsked = Annotated[
     str, Field(min_length=1, max_length=100, description="Department, exactly as printed (担当課)"), ONE_LINE
 ]
+# A code with or without spaces around it. Spaces alone are none: the tallies would take them for what is not rated.
+_ASKED = r"[^,\u0000-\u001f\u007f-\u009f]*[^\s,\u0000-\u001f\u007f-\u009f][^,\u0000-\u001f\u007f-\u009f]*"
 RatingAsked = Annotated[
     str,
     Field(
@@ -214,7 +216,7 @@ RatingAsked = Annotated[
         examples=["B", "A,none"],
     ),
     Form(
-        r"^[^,\u0000-\u001f\u007f-\u009f]+(,[^,\u0000-\u001f\u007f-\u009f]+)*$",
+        rf"^{_ASKED}(,{_ASKED})*$",
         "評価の記号を、複数ならコンマ区切りで指定してください。評価なしは none です。",
         "Give rating codes, several by comma; none is for what was not rated.",
     ),

@@ -63,6 +63,7 @@ class Assistants:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         async with anyio.create_task_group() as self.tasks:
+            self.answers = None  # what answered in an earlier life of the service has ended with it
             yield
             self.tasks.cancel_scope.cancel()
 

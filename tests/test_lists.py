@@ -317,6 +317,15 @@ def test_a_name_that_is_given_twice_counts_where_it_stands_first(shelf: httpx.Cl
     assert once == twice
 
 
+def test_what_is_remembered_of_a_count_does_not_grow_with_what_was_asked(library: Service):
+    library.database.counted.clear()
+    for times in (1, 5_000):
+        sort = ",".join(["-code"] * times)
+        assert unkept(library, "/evaluations", limit=1, sort=sort, section="3") == 200
+    [(bound, *_)] = library.database.counted  # they are the same
+    assert len(bound) == 16
+
+
 @pytest.mark.parametrize(("path", "names"), SORTS.items())
 def test_an_unknown_order_is_refused_and_the_known_ones_are_named(path, names, read: httpx.Client):
     detail = f"次の名前をコンマ区切りで指定してください（前に - を付けると降順）: {', '.join(names.split())}"
@@ -808,6 +817,8 @@ def test_a_value_that_is_not_utf_8_is_refused(value, read: httpx.Client):
         ("measure_id=0", "1 以上"),
         ("measure_id=9007199254740992", "9007199254740991 以下"),
         ("rating=A,,B", "none"),
+        ("rating=A,%20", "none"),
+        ("rating=%E3%80%80", "none"),
         ("q=" + "a" * 201, "200 文字以内"),
     ],
 )
@@ -898,6 +909,7 @@ def test_a_list_is_counted_anew_once_something_has_changed(town: Service, admin:
     [
         ({"fiscal_year": "H29", "rating": "A,none"}, ["tally"]),
         ({"measure": "4-2-1", "q": "支援"}, ["evaluation"]),
+        ({"q": "支援"}, ["evaluation_pair"]),
         ({"section": "3", "fiscal_year": "H29"}, ["evaluation"]),
         ({"section": "3", "municipality": "112356"}, ["tally"]),
         ({"plan": "fujimi-yumetsunagu"}, ["tally"]),

@@ -40,6 +40,8 @@ def digest(service: Service) -> str:
 
 def test_the_doctor_finds_nothing_after_whatever_was_written(town: Service, admin: httpx.Client, here: Here):
     write_at_random(admin, Random(2), 120)
+    short = {"plan": "fujimi-yumetsunagu", "section": "1", "code": "77", "title": "道"}  # without a pair
+    assert admin.post("/measures", json=short).status_code == 201
     code, said, _ = here("doctor", database_url=address_of(town))
     assert (code, "OFF" in said) == (0, False)
     assert said.count("\nok ") == 9

@@ -55,7 +55,7 @@ class Kept:
             self._keep(asked, *copy.parts)
 
     def _keep(self, asked: tuple[Any, ...], start: Message, body: Message) -> None:
-        size = OVERHEAD + len(body["body"]) + len(repr(asked))
+        size = OVERHEAD + len(body["body"]) + len(repr(asked)) + len(repr(start["headers"]))
         if before := self._answers.pop(asked, None):  # several asked for it before it was there
             self._bytes -= before.size
         self._answers[asked] = Answer(start, body, size)

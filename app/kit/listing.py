@@ -61,7 +61,7 @@ class Names:
                     f"次の名前をコンマ区切りで指定してください{'（前に - を付けると降順）' * self.signed}: {allowed}",
                     f"Give a comma list of these names{', each with - before it to descend' * self.signed}: {allowed}",
                 )
-        return ",".join(names)
+        return ",".join(dict.fromkeys(names))  # what is named again says nothing more, however often
 
 
 class PageQuery(BaseModel):
@@ -327,7 +327,10 @@ def _counted(session: Session, bound: bytes, count: Callable[[], int]) -> int:
 
 
 def _key(session: Session, bound: bytes) -> tuple[Any, ...]:
-    return bound, *(session.info.get(name) for name in ("epoch", "revision", "horizon", "mark"))
+    # Much may be asked for: what is kept of it is short.
+    return hashlib.blake2b(bound, digest_size=16).digest(), *(
+        session.info.get(name) for name in ("epoch", "revision", "horizon", "mark")
+    )
 
 
 def _next_address(request: Request, cursor: str) -> str:

@@ -26,7 +26,7 @@ def index_of(table: str) -> str:
 def holding(table: sa.Table, words: Sequence[str]) -> list[sa.ColumnElement[bool]]:
     """Whether the rows of a table hold all of these words, found by the index."""
     paired = [word for word in words if len(word) > 1]
-    return [*([_Paired(table, paired)] if paired else []), *reading(table, _looked_at(words))]
+    return [*([_Paired(table.c.id, table, paired)] if paired else []), *reading(table, _looked_at(words))]
 
 
 def _looked_at(words: Sequence[str]) -> list[str]:
@@ -36,7 +36,7 @@ def _looked_at(words: Sequence[str]) -> list[str]:
 
 def number(table: sa.Table, words: Sequence[str]) -> sa.Select[Any] | None:
     """How many rows hold all of these words, where the index knows that without the rows."""
-    return None if _looked_at(words) or not words else sa.select(_HowMany(table, words))
+    return None if _looked_at(words) or not words else sa.select(_HowMany(sa.null(), table, words))
 
 
 def reading(table: sa.Table, words: Sequence[str]) -> list[sa.ColumnElement[bool]]:
@@ -83,7 +83,8 @@ def missed(session: Session, table: sa.Table, rows: Mapping[int, str]) -> set[in
         there = f"SELECT id, pairs FROM {index} WHERE id = ANY(%s)"  # noqa: S608
         for id, pairs in connection.exec_driver_sql(there, ([*rows],)):
             found[id].update(map(str, pairs))
-        return {id for id, text in rows.items() if not found[id].issuperset(_array(text)[1:-1].split(","))}
+        # A text of one character has no pair.
+        return {id for id, text in rows.items() if {*_array(text)[1:-1].split(",")} - {"", *found[id]}}
     words = {id: {word for word in _words(text).split() if len(word) == PAIR} for id, text in rows.items()}
     with_word = f"SELECT rowid FROM {index} WHERE {index} MATCH ? AND rowid BETWEEN ? AND ?"  # noqa: S608
     for word in set().union(*words.values()):
@@ -120,11 +121,11 @@ class _Paired(FunctionElement[bool]):
     type = cast(Any, sa.types.NullType())  # a boolean would be compared with 1, which no index helps
     told = "{id} IN (SELECT {row} FROM {found})"
 
-    def __init__(self, table: sa.Table, words: Sequence[str]) -> None:
+    def __init__(self, id: sa.ColumnElement[Any], table: sa.Table, words: Sequence[str]) -> None:
         units = [word.encode("utf-16-be") for word in words]
         pairs = dict.fromkeys(text[at : at + 4].hex() for text in units for at in range(0, len(text) - 2, 2))
         super().__init__(
-            table.c.id,
+            id,
             sa.literal_column(index_of(table.name)),
             sa.literal(" AND ".join(f'"{pair}"' for pair in pairs)),
             sa.literal(_array(*words)),
@@ -132,7 +133,8 @@ class _Paired(FunctionElement[bool]):
 
 
 class _HowMany(_Paired):
-    """How many rows have all pairs of these words."""
+    """How many rows have all pairs of these words. It is told no id: with a column of the table, it would be asked for
+    each of its rows."""
 
     inherit_cache = True
     type = sa.BigInteger()
