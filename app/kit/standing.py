@@ -64,7 +64,7 @@ class Standing:
 
     async def _ask_after(self, before: "asyncio.Task[Stand | None] | None") -> Stand | None:
         if before is not None:
-            await before
+            await asyncio.wait([before])  # whatever came of it
         self._asking, self._next = self._next, None
         try:
             if self._server is None or self._server.closed:
@@ -73,7 +73,7 @@ class Standing:
                     address, autocommit=True, connect_timeout=2
                 )
             return await (await self._server.execute(self._statement, prepare=True)).fetchone()
-        except psycopg.Error:
+        except (psycopg.Error, OSError):
             self._away_until = time.monotonic() + PAUSE
             return None
 
