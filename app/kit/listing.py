@@ -171,6 +171,7 @@ class Wanted:
     number: sa.Select[Any] | None = None
 
 
+MOST_APART = 10  # to say more of them takes longer than to sort what fits
 MANY = 2_000  # so many rows are found and sorted in less time than it takes to look for few in vain
 
 
@@ -269,7 +270,7 @@ class _Asked:
         listing, limit = self.listing, sa.bindparam("_limit", type_=sa.Integer)
         here = [*self._conditions(early), *([_after(self.order)] if continued else [])]
         order = [column.desc() if down else column.asc() for column, down in self.order]
-        if len(self.wanted.apart) > 1:  # the first rows of each are enough
+        if 1 < len(self.wanted.apart) <= MOST_APART:  # the first rows of each are enough
             some = sa.select(listing.id).select_from(_part_with(_tables_of([*here, *order]), listing.source))
             firsts = [
                 some.where(*here, one).order_by(*order).limit(limit).subquery() for one in self.wanted.apart
