@@ -16,7 +16,7 @@ from app.kit import search
 from app.kit.database import Reading, Writing, brief
 from app.kit.errors import Conflict
 from app.kit.http import answer, written
-from app.kit.listing import Listing, Number, PageQuery, Wanted, listed, page
+from app.kit.listing import MOST_APART, Listing, Number, PageQuery, Wanted, listed, page
 from app.kit.numbers import LARGEST, whole
 from app.kit.text import ONE_LINE, Form, PlainObject, refusal, terms
 from app.models import (
@@ -307,6 +307,10 @@ class InMeasure(InPlan):
     @property
     def short(self) -> bool:
         return not self.q and (self.few or self.tallied)
+
+    @property
+    def in_order(self) -> bool:
+        return self.few or len(self._codes()) <= MOST_APART
 
     @property
     def few(self) -> bool:

@@ -182,6 +182,11 @@ class InMunicipality(BaseModel):
         """Whether an index tells at once how many rows there are, and which are the first."""
         return True
 
+    @property
+    def in_order(self) -> bool:
+        """Whether nothing has to be sorted that may be much."""
+        return True
+
     def wanted(self) -> Wanted:
         return Wanted(self.conditions())
 

@@ -3,14 +3,16 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from time import monotonic
+from time import monotonic, sleep
+from typing import Any
 
 import httpx
+import psycopg
 import pytest
 import sqlalchemy as sa
 
 from app.changes import compact
-from app.kit import caching
+from app.kit import caching, standing
 from tests.conftest import Service
 from tests.test_feed import end_of, got
 
@@ -106,6 +108,27 @@ def test_what_many_ask_for_at_once_is_counted_once(
         for n in (20, 21, 22):
             asked = [many.submit(town.anyone.get, f"/evaluations?limit={n}") for _ in range(16)]
             assert {one.result().status_code for one in asked} == {200}
+    with tables_away(town):
+        assert town.anyone.get("/sections/1").status_code == 200
+
+
+def test_one_failure_to_ask_where_the_data_stands_is_over_with_its_cause(
+    town: Service, monkeypatch: pytest.MonkeyPatch
+):
+    if town.database.sqlite:  # where there is nobody to connect to
+        return
+
+    async def refuse(*arguments: Any, **named: Any) -> Any:
+        raise OSError("no more files")
+
+    url = town.url
+    town.leave()
+    town.move(url)
+    with monkeypatch.context() as bad:
+        bad.setattr(psycopg.AsyncConnection, "connect", refuse)
+        assert {town.anyone.get("/sections").status_code for _ in range(3)} == {200}
+    sleep(standing.PAUSE + 0.1)
+    assert town.anyone.get("/sections/1").status_code == 200
     with tables_away(town):
         assert town.anyone.get("/sections/1").status_code == 200
 

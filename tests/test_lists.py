@@ -930,6 +930,8 @@ def test_a_count_looks_up_only_what_is_asked_about(
     [
         ("/evaluations", {"fiscal_year": "H29", "rating": "B"}, True),
         ("/evaluations", {"plan": "fujimi-yumetsunagu", "section": "3"}, True),
+        ("/evaluations", {"rating": "A,B,C,D,E"}, True),
+        ("/evaluations", {"rating": "A,B,C,D,E,F"}, False),
         ("/evaluations", {"limit": 1000}, False),
         ("/evaluations", {"q": "食堂"}, False),
         ("/evaluations", {"department": "福祉課"}, False),
@@ -954,7 +956,7 @@ def test_what_may_take_long_is_read_where_it_keeps_nobody(
     monkeypatch.setattr(Database, "run", note)
     assert unkept(library, path, **query) == 200
     assert told == [at_once]
-    if "rating" in query:  # once they are counted, it does not take long any more
+    if query.get("rating") == "B":  # once they are counted, it does not take long any more
         assert unkept(library, path, **query) == 200
         assert told == [at_once, True]
 

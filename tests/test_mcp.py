@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from fastapi.testclient import TestClient
 from mcp import Client
 
 from app import mcp
@@ -116,6 +117,24 @@ def test_a_stream_that_would_stay_silent_is_not_opened(read: httpx.Client):
     answer = read.get("/mcp", headers={"Accept": "text/event-stream"})
     assert (answer.status_code, answer.headers["allow"]) == (405, "OPTIONS, POST")
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_assistants_are_answered_in_each_life_of_the_service(library: Service):
+    app = create_app(Settings(database_url=library.url))
+    hello = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": {"name": "test", "version": "1"},
+        },
+    }
+    headers = {"Accept": "application/json, text/event-stream"}
+    for _ in range(2):
+        with TestClient(app, base_url="http://localhost:8000") as client:
+            assert client.post("/mcp", json=hello, headers=headers).status_code == 200
 
 
 def test_without_the_extra_there_is_no_such_address(monkeypatch: pytest.MonkeyPatch, library: Service):
