@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 from sqlmodel import SQLModel
 from starlette.convertors import Convertor, register_url_convertor
 
-from app.kit.listing import Wanted
+from app.kit.listing import Question, Wanted
 from app.kit.numbers import LARGEST, digits
 from app.kit.text import ONE_LINE, Form
 from app.models import PLAN, TALLY, around
@@ -154,7 +154,7 @@ def _merged(current: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, A
     return merged
 
 
-class InMunicipality(BaseModel):
+class InMunicipality(Question):
     """Filters are parameters that say what they mean in SQL, of the table whose rows are listed."""
 
     OF: ClassVar[sa.FromClause] = PLAN
@@ -167,8 +167,6 @@ class InMunicipality(BaseModel):
     ) = None
 
     def given(self) -> dict[str, Any]:
-        """What differs between two that are asked alike: the values of the parameters of their statements, each by the
-        name of its field, and where there are several by that of the part (`field__part`)."""
         return {"municipality": self.municipality} if self.municipality else {}
 
     def value(self, name: str, of: sa.ColumnElement[Any]) -> sa.BindParameter[Any]:
@@ -176,16 +174,6 @@ class InMunicipality(BaseModel):
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         return self.where(self.OF)
-
-    @property
-    def short(self) -> bool:
-        """Whether an index tells at once how many rows there are, and which are the first."""
-        return True
-
-    @property
-    def in_order(self) -> bool:
-        """Whether nothing has to be sorted that may be much."""
-        return True
 
     def wanted(self) -> Wanted:
         return Wanted(self.conditions())

@@ -201,7 +201,7 @@ def _circumstances(figures: Figures) -> list[str]:
         + ".",
         "The service: " + ", ".join(f"{name} {version(name)}" for name in libraries) + ".",
         "The others: " + ", ".join(f"{name} {number}" for name, number in _locked()) + ".",
-        f"Each figure is the median of at least {figures.rounds()} rounds.",
+        f"Each figure is the median of its rounds, of which there are at least {figures.rounds()}.",
     ]
 
 

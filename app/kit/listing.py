@@ -64,7 +64,26 @@ class Names:
         return ",".join(dict.fromkeys(names))  # what is named again says nothing more, however often
 
 
-class PageQuery(BaseModel):
+class Question(BaseModel):
+    """What is asked of a list, and how long that may take."""
+
+    def given(self) -> dict[str, Any]:
+        """What differs between two that are asked alike: the values of the parameters of their statements, each by the
+        name of its field, and where there are several by that of the part (`field__part`)."""
+        return {}
+
+    @property
+    def short(self) -> bool:
+        """Whether an index tells at once how many rows there are, and which are the first."""
+        return True
+
+    @property
+    def in_order(self) -> bool:
+        """Whether nothing has to be sorted that may be much."""
+        return True
+
+
+class PageQuery(Question):
     """What every list takes."""
 
     limit: Annotated[
@@ -359,7 +378,7 @@ def place_of(request: Request, listing: Listing, query: PageQuery) -> Place:
     order = order_of(listing, getattr(query, "sort", None) or listing.order)
     bound = _bound(request, query)
     position = None if query.cursor is None else _position(query.cursor, bound, order)
-    given = query.given() if hasattr(query, "given") else {}
+    given = query.given()
     return Place(order, bound, position, (request.scope["path"], shape_of(query, given)), given)
 
 
