@@ -220,12 +220,10 @@ def _counts(session: Session, query: SummaryQuery, names: Sequence[str]) -> Sequ
         key = kind, shape_of(query, given), *names
         return remembered(_known, MOST_KNOWN, key, lambda: make(query, names))
 
-    if _tallied(query, names) and {*names} <= {"fiscal_year"}:
-        first, last = (session.execute(known(end, scales), given).first() for end, scales in ENDS.items())
-        if first and last and first.scale == last.scale:
-            return fetch(
-                session, known("together", _together), {**given, "_plan": first.id, "_scale": first.scale}
-            )
+    summable = _tallied(query, names) and {*names} <= {"fiscal_year"}
+    if summable and (any_plan := session.execute(known("scale", _of_one_scale), given).first()):
+        ours = {"_plan": any_plan.id, "_scale": any_plan.scale}
+        return fetch(session, known("together", _together), {**given, **ours})
     return fetch(session, known("apart", _apart), given)
 
 
@@ -233,14 +231,14 @@ MOST_KNOWN = 500  # statements
 _known: dict[tuple[Any, ...], sa.Select[Any]] = {}
 
 
-def _scales_in(order: sa.ColumnElement[Any]) -> Callable[[SummaryQuery, Sequence[str]], sa.Select[Any]]:
-    """A plan with the first of the scales of those that are asked about."""
-    return lambda query, names: (
-        sa.select(PLAN.c.id, PLAN.c.scale).where(*InPlan.where(query, PLAN)).order_by(order).limit(1)
+def _of_one_scale(query: SummaryQuery, names: Sequence[str]) -> sa.Select[Any]:
+    """Any of the plans, if all have one scale: the first of an index is the last, too."""
+    here = InPlan.where(query, PLAN)
+    first, last = (
+        sa.select(PLAN.c.scale).where(*here).order_by(order).limit(1).correlate(None).scalar_subquery()
+        for order in (PLAN.c.scale.asc(), PLAN.c.scale.desc())
     )
-
-
-ENDS = {"first": _scales_in(PLAN.c.scale.asc()), "last": _scales_in(PLAN.c.scale.desc())}
+    return sa.select(PLAN.c.id, PLAN.c.scale).where(*here, first == last).limit(1)
 
 
 def _tallied(query: SummaryQuery, names: Sequence[str]) -> bool:
