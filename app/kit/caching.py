@@ -16,7 +16,7 @@ LARGEST = 1 << 20
 OVERHEAD = 1_000  # what an answer takes besides its body and what was asked, more or less
 
 # What an answer may depend on besides its address, and what is never kept.
-ASKED = (b"host", b"origin", b"accept", b"accept-language", b"accept-encoding", b"if-none-match")
+ASKED = {b"host", b"origin", b"accept", b"accept-language", b"accept-encoding", b"if-none-match"}
 APART = {b"authorization", b"shinchoku-revision", b"last-event-id"}
 
 
@@ -68,11 +68,14 @@ def _asked(scope: Scope) -> tuple[Any, ...] | None:
     """All that an answer may depend on; nothing where it is not to be kept."""
     if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
         return None
-    headers = scope["headers"]
-    if not APART.isdisjoint(name for name, _ in headers):
-        return None
-    told = tuple(header for header in headers if header[0] in ASKED)
-    return scope["method"], scope["scheme"], scope["raw_path"], scope["query_string"], told
+    told = []
+    for header in scope["headers"]:
+        name = header[0]
+        if name in ASKED:
+            told.append(header)
+        elif name in APART:
+            return None
+    return scope["method"], scope["scheme"], scope["raw_path"], scope["query_string"], *told
 
 
 class _Copy:
