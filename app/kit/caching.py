@@ -58,7 +58,8 @@ class Kept:
         size = OVERHEAD + len(body["body"]) + len(repr(asked)) + len(repr(start["headers"]))
         if before := self._answers.pop(asked, None):  # several asked for it before it was there
             self._bytes -= before.size
-        self._answers[asked] = Answer(start, body, size)
+        exact = bytes(memoryview(body["body"]))  # as it is made, it may take twice its length
+        self._answers[asked] = Answer(start, {**body, "body": exact}, size)
         self._bytes += size
         while self._bytes > MOST_BYTES:
             self._bytes -= self._answers.pop(next(iter(self._answers))).size
