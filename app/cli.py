@@ -78,7 +78,7 @@ FILTERS = {
 
 # What messages call the parameters of POST /imports. What they quote from a document is left as it is.
 PARAMETER = re.compile(
-    r"""「[^」]*」|(?<=\s)'[^']*'|(?<![\w"-])(?P<name>fiscal_year|municipality_code|on_rename|on_repeat|numbering"""
+    r"""「[^」]*」|(?<=\s)'[^']*'|(?<![\w".-])(?P<name>fiscal_year|municipality_code|on_rename|on_repeat|numbering"""
     r"""|(?<=with )(?:plan|title|sheet|mapping)|(?<=Leave )plan|(?<=municipality_code and )municipality"""
     r"""|(?:plan|title|municipality|sheet|encoding|mapping)(?= [はがをにでと]))(?:=(?P<value>\w+))?(?![\w"-])""",
     re.ASCII,
@@ -701,7 +701,7 @@ def _show(key: keys.Key) -> None:
 def _list_keys(options: argparse.Namespace, settings: Settings) -> None:
     with _migrated(settings) as database, database.reading() as session:
         rows = session.execute(sa.select(API_KEY).order_by(API_KEY.c.created_at)).all()
-    print("id        role    municipality  created     last used   state    name")
+    print("id        role    municipality  created     last used   expires     state    name")
     for row in rows:
         state = (
             "revoked"
@@ -713,7 +713,8 @@ def _list_keys(options: argparse.Namespace, settings: Settings) -> None:
         used = f"{row.last_used_at:%Y-%m-%d}" if row.last_used_at else "-"
         where = row.municipality_code or "-"
         made = f"{row.created_at:%Y-%m-%d}"
-        print(f"{row.id}  {row.role:6}  {where:12}  {made}  {used:10}  {state:7}  {row.name}")
+        ends = f"{row.expires_at:%Y-%m-%d}" if row.expires_at else "-"
+        print(f"{row.id}  {row.role:6}  {where:12}  {made}  {used:10}  {ends:10}  {state:7}  {row.name}")
 
 
 def _rotate_key(options: argparse.Namespace, settings: Settings) -> None:

@@ -369,8 +369,8 @@ def test_a_key_is_shown_once_works_and_ends_when_it_is_revoked(town: Service):
     assert write("一") == 200
     listed = shinchoku("keys", "list", database_url=url).stdout
     [line] = listed.splitlines()[1:]
-    id, role, municipality, created, used, state, name = line.split()
-    assert (role, municipality, state, name) == ("editor", "112356", "valid", "子育て支援課")
+    id, role, municipality, created, used, expires, state, name = line.split()
+    assert (role, municipality, expires, state, name) == ("editor", "112356", "-", "valid", "子育て支援課")
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", day) for day in (created, used))
     assert key.startswith(f"shk_{id}_")
     assert key.split("_")[2] not in listed

@@ -42,6 +42,8 @@ def unchanged(client: httpx.Client, content: bytes, name: str, **parameters: Any
     report = answer.json()
     assert report["created"] == report["updated"] == dict.fromkeys(report["created"], 0)
     assert report["revision"] == before
+    warnings = [json.dumps(warning) for warning in report["warnings"]]
+    assert len(warnings) == len(set(warnings))
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "xlsx"])

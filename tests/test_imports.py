@@ -696,6 +696,58 @@ def test_rows_make_what_they_name(admin: httpx.Client):
     assert (row["key"], row["rating_printed"]) == (f"{PLAN}/1-4-1/2018/1", "C")
 
 
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("evaluations/summary.csv?group_by=section", "Import the list of these."),
+        ("documents.csv", "Import the documents themselves."),
+    ],
+)
+def test_a_file_that_cannot_come_back_says_what_can(what: str, says: str, admin: httpx.Client):
+    [error] = errors(post(admin, admin.get(f"/{what}").content, "export.csv", plan=PLAN))
+    assert says in error["detail"]
+
+
+def test_only_the_sheets_that_are_asked_for_have_to_be_sound(admin: httpx.Client):
+    book = openpyxl.Workbook()
+    sheet = book.create_sheet("R6")
+    for row in (["例示計画 令和6年度 進捗状況"], [*HEAD[:3], "実績", "評価"], ROW[:5]):
+        sheet.append(row)
+    book["Sheet"].append(["=1+1"])
+    file = io.BytesIO()
+    book.save(file)
+    assert "never worked out" in str(errors(post(admin, file.getvalue(), "book.xlsx", **NEW)))
+    assert report(post(admin, file.getvalue(), "book.xlsx", sheet="R6", **NEW))["created"]["evaluation"] == 1
+    assert "R7" in str(errors(post(admin, file.getvalue(), "book.xlsx", sheet="R7", **NEW)))
+
+
+def test_letters_of_two_widths_are_one_rating(admin: httpx.Client):
+    legend = ["凡例　Ａ：達成　Ｂ：概ね達成　Ｃ：遅れ　－：未実施", *[""] * 5]
+    marks = ("A", "Ｂ", "B", "－")
+    lines = [[f"1-{n}", f"事業{n}", *ROW[2:4], mark, ""] for n, mark in enumerate(marks, 1)]
+    table = text(HEAD, *lines, legend)
+    assert not [each for each in report(post(admin, table, **NEW))["warnings"] if "scale" in each["en"]]
+    scale = admin.get("/plans/new").json()["ratings"]
+    assert [(each["code"], each["label"]) for each in scale] == [
+        ("A", "達成"),
+        ("Ｂ", "概ね達成"),
+        ("C", "遅れ"),
+    ]
+    found = [(row["rating"], row["rating_printed"]) for row in rows(admin)]
+    assert found == [("A", "A"), ("Ｂ", "Ｂ"), ("Ｂ", "B"), (None, "－")]
+    wide = text(HEAD, [*lines[0][:4], "Ａ", ""], title="例示計画 令和元年度 進捗状況").replace(b"H29", b"R1")
+    report(post(admin, wide, plan="new"))
+    assert [(row["rating"], row["rating_printed"]) for row in rows(admin, fiscal_year="R1")] == [("A", "Ａ")]
+
+
+def test_a_column_that_is_given_a_field_leaves_where_it_was(admin: httpx.Client):
+    table = text([*HEAD[:3], "事業の様子", *HEAD[4:]], ROW, title="例示計画 平成29年度 進捗状況")
+    report(post(admin, table, **NEW))
+    assert rows(admin)[0]["extra"] == {"事業の様子": "42回"}
+    report(post(admin, table, plan="new", mapping='{"事業の様子": "implementation"}'))
+    assert (rows(admin)[0]["implementation"], rows(admin)[0]["extra"]) == ("42回", {})
+
+
 def test_a_column_that_no_list_has_is_named_with_its_place(admin: httpx.Client):
     head = "plan,measure_code,fiscal_year,ordinal,ratng,メモ,ordinal"
     answer = post(admin, f"{head}\n{PLAN},1-1-1,2018,1,A,確認,1\n".encode(), "rows.csv")

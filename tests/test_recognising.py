@@ -1567,6 +1567,8 @@ def test_a_measure_called_by_a_letter_and_a_number_is_no_legend() -> None:
         ("※達成度：4 達成　3 概ね達成　1 未達成", {"4": "達成", "3": "概ね達成", "1": "未達成"}),
         ("進捗状況：3　順調、2　遅れ", {"3": "順調", "2": "遅れ"}),
         ("達成度：4 事業 3 事業", {}),
+        ("◎：達成　△：遅れ　－：未実施", {"◎": "達成", "△": "遅れ"}),
+        ("◎：達成、-:対象外、△：遅れ／評価対象外：終了", {"◎": "達成", "△": "遅れ"}),
     ],
 )
 def test_a_legend_may_tell_of_small_letters_and_of_numbers(line: str, legend: dict[str, str]) -> None:

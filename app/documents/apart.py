@@ -136,13 +136,13 @@ def _main() -> None:
     head: dict[str, Any] = {"problems": [], "warnings": []}
     rows: Iterator[list[dict[str, Any]]] = iter(())
     try:
-        source = read_file(content, request["name"], request["encoding"])
+        asked = request["asked"]
+        source = read_file(content, request["name"], request["encoding"], asked["sheets"])
         del content
         sheets = [] if isinstance(source, Records) else source
         if len(sheets) == 1 and (ours := records.in_our_words(sheets[0])):
             source = ours
         found = None
-        asked = request["asked"]
         if isinstance(source, Records):
             head, rows = _of_records(source)
         elif len(sheets) == 1 and not asked["mapping"] and (wrong := records.strangers(sheets[0])):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
+import orjson
 import sqlalchemy as sa
 from sqlmodel import Session
 
@@ -133,7 +134,9 @@ def take_in(
         together["measures"][what] = [
             f"{slug}/{code}" for slug, each in imports.items() for code in each.report()["measures"][what]
         ]
-    together["warnings"] = [warning for each in reports for warning in each["warnings"]][:MOST_WARNINGS]
+    # What is about the whole document is told of each part.
+    warnings = {orjson.dumps(warning): warning for each in reports for warning in each["warnings"]}
+    together["warnings"] = [*warnings.values()][:MOST_WARNINGS]
     return together
 
 
@@ -170,7 +173,7 @@ class _Import:
         self.fresh = plan.saved.created > 0
         self.measures = IntoMeasures(plan)
         plan.rate()
-        self.stopped = plan.stopped
+        self.stopped, self.spelled = plan.stopped, plan.spelled
         self.document = self._document_there()
         if self.document is None and self.fresh and self.keep:
             self.document = self._save_document()
@@ -198,10 +201,12 @@ class _Import:
             del told["plan"], told["line"]
             code = told.pop("code")
             told["measure_id"] = self.ids[self.measures.codes.get(code, code)]
-            if told.get("rating") in self.stopped:
+            if (rating := told.get("rating")) in self.stopped:
                 told["rating"] = None
+            elif rating in self.spelled:
+                told["rating"] = self.spelled[rating]
             evaluations.append(told)
-        if not self.fresh and any("extra" in row for row in evaluations):
+        if not self.fresh and self.head["kind"] == "table":
             self._keep_extra(evaluations)
         return evaluations
 
@@ -215,20 +220,22 @@ class _Import:
         )
 
     def _keep_extra(self, evaluations: list[dict[str, Any]]) -> None:
-        """Columns that this document does not have stay; a blank cell and no cell are the same."""
+        """Columns that this document does not have stay, and those that it reads into fields go.
+
+        A blank cell and no cell are the same.
+        """
         keys = [(row["measure_id"], row["fiscal_year"], row["ordinal"]) for row in evaluations]
         columns = (EVALUATION.c.measure_id, EVALUATION.c.fiscal_year, EVALUATION.c.ordinal)
         there = self.session.execute(
             sa.select(*columns, EVALUATION.c.extra).where(among(self.session, columns, keys))
         )
         known = {tuple(row[:3]): row[3] for row in there}
-        told = {mapped["header"] for mapped in self.head["mapping"] if mapped["field"] == "extra"}
+        told = {mapped["header"] for mapped in self.head["mapping"] if mapped["field"] != "ignore"}
         for row, key in zip(evaluations, keys, strict=True):
-            before = known.get(key)
-            if not before or self.head["kind"] != "table":
-                continue
+            before = known.get(key) or {}
             kept = {name: text for name, text in before.items() if name not in told or not text}
-            row["extra"] = kept | row["extra"]
+            if "extra" in row or kept != before:
+                row["extra"] = kept | row.get("extra", {})
 
     def _would_change(self, evaluations: list[dict[str, Any]]) -> bool:
         """Whether any of the rows is new or differs: a document that says nothing new is not kept."""

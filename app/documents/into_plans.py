@@ -1,6 +1,6 @@
 """The plan that a document is about: found or made, with the marks that join its scale."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +11,7 @@ from app import plans
 from app.access import Writer
 from app.changes import Saved, hold, save
 from app.documents.marks import STOPPED
+from app.documents.numbering import ASCII
 from app.documents.reading import Problem as Unclear
 from app.documents.refusing import Refused, refused, warning
 from app.documents.told import Told
@@ -37,6 +38,8 @@ class IntoPlan:
         self.told, self.writer, self.warnings = told, writer, warnings
         self.saved = Saved([], 0, 0, 0)
         self.stopped: set[str] = set()  # marks that are no ratings here
+        self.spelled: dict[str, str] = {}  # codes that are another one in another width
+        self.legend: dict[str, str] = head["legend"]
         self.id = self._plan()
 
     def _plan(self) -> int:
@@ -128,14 +131,37 @@ class IntoPlan:
 
     def _stopped(self, known: Iterable[str]) -> set[str]:
         """The marks of the table that say 休止 or the like and that nobody has declared to be ratings."""
-        told = {mapped["field"] for mapped in self.head["mapping"]}
-        if self.head["kind"] != "table" or "rating_code" in told:  # each row tells its code
-            return set()
-        return STOPPED.intersection(self.part["ratings"]) - {*known, *self.head["legend"]}
+        return set() if self._coded() else STOPPED.intersection(self.part["ratings"]) - {*known, *self.legend}
+
+    def _coded(self) -> bool:
+        """Whether each row tells its code, and means it."""
+        return self.head["kind"] != "table" or any(
+            mapped["field"] == "rating_code" for mapped in self.head["mapping"]
+        )
+
+    def _spell(self, known: Sequence[str]) -> None:
+        """Ａ and A are one rating, which is called as the plan's scale calls it, or as the table does first."""
+        used = self.part["ratings"]
+        if self._coded():
+            return
+        ours: dict[str, str] = {}
+        for code in (*known, *used):
+            ours.setdefault(code.translate(ASCII), code)
+        spelled = {code: ours[code.translate(ASCII)] for code in used if code not in known}
+        self.spelled |= {code: usual for code, usual in spelled.items() if code != usual}
+        self.part["ratings"] = {}
+        for code, place in used.items():
+            self.part["ratings"].setdefault(spelled.get(code, code), place)
+        plain = {mark: mark.translate(ASCII) for mark in self.legend}
+        narrow = any(mark != name == ours.get(name) for mark, name in plain.items())
+        self.legend = {
+            ours.get(name, name if narrow else mark): self.legend[mark] for mark, name in plain.items()
+        }
 
     def _scale(self) -> list[dict[str, Any]]:
         """The scale of a new plan: the legend's, in its order, then what else appears."""
-        legend, stopped = self.head["legend"], self._stopped(())
+        self._spell(())
+        legend, stopped = self.legend, self._stopped(())
         codes = [*legend, *(code for code in self.part["ratings"] if code not in {*legend, *stopped})]
         plans.check_codes(codes, len(codes))
         scale = [{"code": code, "label": legend.get(code), "description": None} for code in codes]
@@ -143,11 +169,12 @@ class IntoPlan:
 
     def rate(self) -> None:
         """New codes join the scale, and labels that the legend gives join their codes."""
-        legend = self.head["legend"]
         scale, closed = self.session.execute(
             sa.select(PLAN.c.ratings, PLAN.c.ratings_closed).where(PLAN.c.id == self.id)
         ).one()
         known = [rating["code"] for rating in scale]
+        self._spell(known)
+        legend = self.legend
         self.stopped = self._stopped(known)
         used = {code: place for code, place in self.part["ratings"].items() if code not in self.stopped}
         new = [code for code in used if code not in known]

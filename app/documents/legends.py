@@ -4,11 +4,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.documents.marks import STOPPED
+from app.documents.marks import PRINTED, STOPPED, code_of
 from app.documents.reading import Row
 
 MARK = "[◎○〇◯●△▲▽▼×✕☓✖☆★◇◆□■]|[SA-FＳＡ-Ｆa-eａ-ｅ](?![A-Za-zＡ-Ｚａ-ｚ])"
 MARK += rf"|(?:{'|'.join(sorted(STOPPED))})(?=\s*[:：＝=])"
+# What it may say of rows that are not rated: that is no code, and no part of the meaning before it.
+NONE = rf"(?:{'|'.join(sorted(map(re.escape, PRINTED), key=len, reverse=True))})(?=\s*[:：＝=])"
 # In a line that says of itself to be a legend. Where nothing but a space follows, words do.
 NUMBER = r"[0-9０-９](?=\s*[:：＝=…‥]|\s+[^\s0-9０-９(（,，])"
 PAIR, PAIR_OR_NUMBER = (
@@ -16,7 +18,7 @@ PAIR, PAIR_OR_NUMBER = (
         rf"(?:^|[\s　、，,;；／/|｜「(（【\[…】\])）:：]|凡例|評価|区分|基準)\s*(?P<mark>{mark})"
         r"\s*(?:[:：＝=…‥・]+|\s|[-－―]+(?![0-9０-９]+(?:[-－\s]|$))|→)\s*"
     )
-    for mark in (MARK, f"{MARK}|{NUMBER}")
+    for mark in (f"{MARK}|{NONE}", f"{MARK}|{NONE}|{NUMBER}")
 )
 INTRO = re.compile(r"[\s※＊*]*(?:[（(〔\[【]?注[0-9]*[)）〕\]】:：])?\s*")
 # A quick look, for the many rows that are none.
@@ -86,6 +88,6 @@ def _pairs(text: str, pair: re.Pattern[str]) -> dict[str, str]:
         meaning = meaning.strip(" 　、，,;；／/|｜・…」】]\n")
         if meaning.count("(") < meaning.count(")") or meaning.count("（") < meaning.count("）"):
             meaning = meaning.rstrip(")）")
-        if meaning and not COUNT.fullmatch(meaning):
+        if meaning and not COUNT.fullmatch(meaning) and code_of(mark["mark"]) is not None:
             pairs.setdefault(mark["mark"], " ".join(meaning.split())[:100])
     return pairs

@@ -11,15 +11,13 @@ from functools import lru_cache
 from app.kit.text import fold
 
 # The dashes are many because converters turn the one of CP932 into different characters.
-UNRATED = {
-    fold(mark)
-    for mark in (
-        *"-‐‑‒–—―−－ー─／/＼",
-        *("--", "ーー", "――"),
-        *("評価対象外", "対象外", "評価なし", "評価無し", "未評価", "評価せず", "評価不能", "評価不可"),
-        *("完了", "終了", "該当なし", "該当無し", "なし", "無し"),
-    )
-}
+PRINTED = (
+    *"-‐‑‒–—―−－ー─／/＼",
+    *("--", "ーー", "――"),
+    *("評価対象外", "対象外", "評価なし", "評価無し", "未評価", "評価せず", "評価不能", "評価不可"),
+    *("完了", "終了", "該当なし", "該当無し", "なし", "無し"),
+)
+UNRATED = {fold(mark) for mark in PRINTED}
 # These say that a measure was not carried out, unless a legend or the scale of the plan has them as ratings.
 STOPPED = {"休止", "廃止", "中止"}
 SYMBOLS = "◎○〇◯●△▲▽▼×✕☓✖☆★◇◆□■"

@@ -4,7 +4,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -129,14 +129,17 @@ def kind_of(name: str) -> str:
     return suffix
 
 
-def read_file(content: bytes, name: str, encoding: str | None = None) -> list[Sheet] | Records:
+def read_file(
+    content: bytes, name: str, encoding: str | None = None, wanted: Collection[str] = ()
+) -> list[Sheet] | Records:
+    """The rows of a file; of a workbook, those of the wanted sheets, or of all."""
     kind = kind_of(name)
     if FORM.match(content):
         raise Unreadable(1, *NO_FORM)
     if kind in (".xlsx", ".xls", ".ods"):
         from app.documents.spreadsheets import read_workbook  # calamine stays out of whoever reads text only
 
-        return read_workbook(content, kind)
+        return read_workbook(content, kind, wanted)
     _refuse_disguised(content, kind)
     if kind in (".json", ".jsonl"):
         return read_records(content, lines=kind == ".jsonl", encoding=encoding)

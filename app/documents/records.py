@@ -102,10 +102,28 @@ def in_our_words(sheet: Sheet) -> Records | None:
     return Records(sheet.encoding, [(row.line, _object(header, spread, row)) for row in filled[1:]])
 
 
+# Exports that cannot come back, told by their columns.
+NOT_ROWS = (
+    (
+        {"rating", "count", "share"},
+        "集計は、年度評価から数えたものです。取り込むには、年度評価の一覧を使ってください。",
+        "A summary is counted from evaluations. Import the list of these.",
+    ),
+    (
+        {"sha256", "media_type", "size"},
+        "資料の一覧には資料の中身がありません。取り込むには、資料そのものを使ってください。",
+        "A list of documents does not hold them. Import the documents themselves.",
+    ),
+)
+
+
 def strangers(sheet: Sheet) -> list[Problem]:
     """What is wrong with the header of a table most of whose columns, but not all, are those of our lists."""
     filled = [row for row in sheet.rows if any(row.cells)]
     header = _header(filled)
+    for columns, ja, en in NOT_ROWS:
+        if columns <= {*header}:
+            return [Problem(filled[0].line, None, "", ja, en)]
     named = [name for name in header if _is_ours(name)]
     if len(named) < 3 or len(named) <= len(header) / 2:
         return []

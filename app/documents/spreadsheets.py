@@ -4,7 +4,7 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date, datetime, time, timedelta
 from typing import Any
 from xml.etree import ElementTree
@@ -27,7 +27,7 @@ UNREADABLE = (
 )
 
 
-def read_workbook(content: bytes, kind: str) -> list[Sheet]:
+def read_workbook(content: bytes, kind: str, wanted: Collection[str] = ()) -> list[Sheet]:
     _refuse_unlike(content, kind)
     try:
         workbook = python_calamine.load_workbook(io.BytesIO(content))
@@ -43,6 +43,8 @@ def read_workbook(content: bytes, kind: str) -> list[Sheet]:
                 more.get(name, Markup()),
                 kind,
             )
+            if not wanted or name in wanted
+            else Sheet(None, [], name)
             for name in names
         ]
     except UNREADABLE as error:
