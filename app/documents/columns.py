@@ -176,8 +176,7 @@ class Columns:
         column.field = "nothing"
         name = column.name or str(column.place)
         choice = " / ".join(fields)
-        likely = "title" if "title" in fields else fields[0]
-        example = f'{{"{column.place}": "{likely}"}}'
+        example = f'{{"{column.place}": "{fields[0]}"}}'
         self.notes.wrong(
             f"列「{name}」は {choice} のどれか分かりません。mapping で教えてください（例: {example}。"
             'そのまま残すなら "extra"、残さないなら "ignore"）。',
