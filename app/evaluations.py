@@ -363,16 +363,17 @@ def create_evaluation(new: NewEvaluation, writer: WriterKnown, session: Writing)
     year = (EVALUATION.c.measure_id == measure.id) & (EVALUATION.c.fiscal_year == new.fiscal_year)
     if new.ordinal is None:
         ordinal = (session.scalar(sa.select(sa.func.max(EVALUATION.c.ordinal)).where(year)) or 0) + 1
+        if ordinal > MOST_ROWS:
+            raise Conflict(
+                f"この年度には枝番 {MOST_ROWS:,} の行があり、次がありません。"
+                "空いている番号を ordinal に指定してください。",
+                f"There is no number after ordinal {MOST_ROWS:,} of this year. Name a free one in `ordinal`.",
+            )
     else:
         ordinal = new.ordinal
         same = sa.select(EVALUATION.c.id).where(year, EVALUATION.c.ordinal == ordinal)
         if existing := session.scalar(same):
             raise taken(f"/evaluations/{existing}")
-    if ordinal > MOST_ROWS:
-        raise Conflict(
-            f"この年度には枝番 {MOST_ROWS:,} の行があり、次がありません。空いている番号を ordinal に指定してください。",
-            f"There is no number after ordinal {MOST_ROWS:,} of this year. Name a free one in `ordinal`.",
-        )
     row = new.model_dump(exclude={"plan", "measure_code"}) | {"measure_id": measure.id, "ordinal": ordinal}
     if new.rating is not None:
         admit_ratings(session, measure.plan_id, [new.rating])

@@ -212,9 +212,8 @@ def _postgresql(busy_timeout: float, statement_timeout: float) -> dict[str, Any]
     # Who waits for another writer is put off in the end, as on SQLite.
     limits = {"lock_timeout": busy_timeout, "statement_timeout": statement_timeout}
     options = " ".join(f"-c {name}={int(seconds * 1000)}" for name, seconds in limits.items())
-    options += (
-        " -c jit=off"  # to compile what is guessed to be much takes longer than to find the little that it is
-    )
+    # To compile what is guessed to be much takes longer than to find the little that it is.
+    options += " -c jit=off"
     return {
         "pool_pre_ping": True,
         "connect_args": {"options": options, "connect_timeout": max(2, int(busy_timeout))},

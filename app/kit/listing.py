@@ -288,13 +288,10 @@ class _Asked:
         """The rows of a page and one more; where it is `continued`, those beyond a position."""
         listing, limit = self.listing, sa.bindparam("_limit", type_=sa.Integer)
         here = [*self._conditions(early), *([_after(self.order)] if continued else [])]
-        by = [column for column, _ in self.order]
-        if (
-            self.wanted.early is not None and not early
-        ):  # few fit: no index of the order is to be gone through for them
-            by = [sa.func.coalesce(column, column) for column in by]
-        ways = zip(by, self.order, strict=True)
-        order = [column.desc() if down else column.asc() for column, (_, down) in ways]
+        # Where few fit, no index of the order is to be gone through for them.
+        few = self.wanted.early is not None and not early
+        by = [(sa.func.coalesce(column, column) if few else column, down) for column, down in self.order]
+        order = [column.desc() if down else column.asc() for column, down in by]
         if 1 < len(self.wanted.apart) <= MOST_APART:  # the first rows of each are enough
             some = sa.select(listing.id).select_from(_part_with(_tables_of([*here, *order]), listing.source))
             firsts = [
