@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlmodel import Session
 
 from app.changes import hold
 from app.kit import keys
@@ -16,6 +15,7 @@ from app.kit.database import Writing
 from app.kit.errors import Forbidden, Unauthorized
 from app.kit.http import IfMatch, dumps, must_match, tag
 from app.kit.listing import Listing
+from app.kit.session import Session
 from app.models import API_KEY, Role, now
 from app.shapes import RowId
 

@@ -20,16 +20,15 @@ from typing import Annotated, Any, NamedTuple, TypeVar, cast
 import orjson
 import sqlalchemy as sa
 from fastapi import Depends
-from sqlalchemy import event
-from sqlalchemy.orm import Session as AnySession
-from sqlmodel import Session, SQLModel
+from sqlmodel import SQLModel
 
 from app import tallies
 from app.kit import search
 from app.kit.bulk import FEW, among, expect_many, fresh_ids, insert
-from app.kit.database import Database, Reading, Turn, busy
+from app.kit.database import Database, Reading, busy
 from app.kit.errors import Forbidden
 from app.kit.fetching import fetch
+from app.kit.session import Session, first_step, last_step
 from app.kit.watch import CHANNEL
 from app.models import (
     CHANGE,
@@ -222,7 +221,7 @@ def save(
             elif whole != before and any(whole[name] != before[name] for name in whole if name not in along):
                 changed.append(whole if "version" in row else _next(whole))
             found.append(before["id"] if before else None)
-        given = iter(_insert(session, entity, fresh, parents))
+        given = iter(_insert(session, entity, fresh, parents, copies="version" in chunk[0]))
         _update(session, entity, changed, known.values(), parents)
         ids += [next(given) if id is None else id for id in found]
         created += len(fresh)
@@ -283,7 +282,10 @@ def _blank(model: type[Row]) -> tuple[tuple[str, Any], ...]:
 
 
 def _defaults(model: type[Row]) -> dict[str, Any]:
-    return {name: field.get_default(call_default_factory=True) for name, field in _blank(model)}
+    """What is in a new row unless it says otherwise."""
+    time = now()
+    values = {name: field.get_default(call_default_factory=True) for name, field in _blank(model)}
+    return {**values, "version": 1, "created_at": time, "updated_at": time}
 
 
 def _known(
@@ -349,19 +351,18 @@ def _follow(
         tallies.follow(session, rows)
 
 
-def _insert(session: Session, entity: Entity, rows: Sequence[dict[str, Any]], parents: Parents) -> list[int]:
+def _insert(
+    session: Session, entity: Entity, rows: Sequence[dict[str, Any]], parents: Parents, *, copies: bool
+) -> list[int]:
     if not rows:
         return []
-    time = now()
     ids = fresh_ids(session, entity.table, len(rows))
-    made = [
-        {"version": 1, "created_at": time, "updated_at": time, **row, "id": id}
-        for id, row in zip(ids, rows, strict=True)
-    ]
-    insert(session, entity.table, made)
-    _follow(session, entity, [(None, row) for row in made])
-    records = _records_of(session, entity, made, parents)
-    if "version" not in rows[0] and _outlive(session, entity, records):
+    for id, row in zip(ids, rows, strict=True):
+        row["id"] = id
+    insert(session, entity.table, rows)
+    _follow(session, entity, [(None, row) for row in rows])
+    records = _records_of(session, entity, rows, parents)
+    if not copies and _outlive(session, entity, records):
         records = _records(session, entity, ids)
     _log(session, entity, "create", records)
     return ids
@@ -458,7 +459,7 @@ def _overwrite(
 def _log(session: Session, entity: Entity, op: str, records: Iterable[dict[str, Any]]) -> None:
     """Note what these rows are now. The notes get their numbers when the transaction commits."""
     at = now()
-    notes = session.info.setdefault("changes", [])
+    notes = session.unsettled.setdefault("changes", [])
     for data in records:
         notes.append(
             {
@@ -481,28 +482,22 @@ def _log(session: Session, entity: Entity, op: str, records: Iterable[dict[str, 
 TAKING = sa.update(FEED).values(seq=FEED.c.seq + sa.bindparam("number")).returning(FEED.c.seq)
 
 
-@event.listens_for(AnySession, "before_commit")
-def _number(session: AnySession) -> None:
+@last_step
+def _number(session: Session) -> None:
     """The last step of every transaction that changed something: take the numbers, write the log."""
-    notes = session.info.pop("changes", [])
+    notes = session.unsettled.pop("changes", [])
     if notes:
         _write(session, notes)
     tallies.follow_all(session)
 
 
-def _write(session: AnySession, notes: list[dict[str, Any]]) -> None:
+def _write(session: Session, notes: list[dict[str, Any]]) -> None:
     last = session.info["revision"] = session.execute(TAKING, {"number": len(notes)}).scalar_one()
     for seq, note in enumerate(notes, last - len(notes) + 1):
         note["seq"] = seq
     insert(session, CHANGE, notes)
-    if session.get_bind().dialect.name == "postgresql":
+    if not session.sqlite:
         session.execute(sa.select(sa.func.pg_notify(CHANNEL, str(last))))
-
-
-@event.listens_for(AnySession, "after_rollback")
-def _forget(session: AnySession) -> None:
-    session.info.pop("changes", None)
-    tallies.forget(session)
 
 
 def outdated(horizon: int) -> sa.ColumnElement[bool]:
@@ -566,17 +561,19 @@ STAND = sa.select(FEED.c.seq, FEED.c.epoch, FEED.c.horizon, CHANGE.c.at).select_
 )
 
 
-@event.listens_for(Turn, "after_begin")
-def _stand(session: AnySession, transaction: Any, connection: sa.Connection) -> None:
+@first_step
+def _stand(session: Session) -> None:
     """What a request sees is a state with a number: it is read first, in the same snapshot."""
-    stand = connection.execute(STAND).one_or_none()
-    if stand is None:  # a backup is being restored: what was there before is gone for this snapshot, too
+    found = fetch(session, STAND)
+    if not found:  # a backup is being restored: what was there before is gone for this snapshot, too
         raise busy()
-    session.info.update(epoch=stand.epoch, revision=stand.seq, horizon=stand.horizon, mark=mark_of(stand.at))
-    session.info["shown"] = stand.seq, stand.epoch, stand.horizon
+    seq, epoch, horizon, at = found[0].values()
+    session.info.update(
+        epoch=epoch, revision=seq, horizon=horizon, mark=mark_of(at), shown=(seq, epoch, horizon)
+    )
 
 
-def revision(session: AnySession) -> Revision:
+def revision(session: Session) -> Revision:
     session.connection()  # begins, if nothing was asked yet
     return Revision(*(session.info[name] for name in ("epoch", "revision", "horizon", "mark")))
 

@@ -21,7 +21,6 @@ import uvicorn
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 from pydantic_settings import SettingsError
-from sqlmodel import Session
 
 from app import municipalities, plans
 from app.backups import Unusable, back_up, restore
@@ -38,6 +37,7 @@ from app.kit import keys, logs, migrations
 from app.kit.database import Database
 from app.kit.errors import Problem, Say
 from app.kit.http import Protocol
+from app.kit.session import Session
 from app.kit.settings import Settings
 from app.mirror import Collision, Mirror, Source, Unanswered
 from app.models import API_KEY, CHANGE, FEED, PLAN, SOURCE, Role, now

@@ -7,11 +7,12 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlmodel import Session, SQLModel
+from sqlmodel import SQLModel
 
 from app import tallies
 from app.changes import CHUNK, ENTITIES, Entity, parents_of
 from app.kit import search
+from app.kit.session import Session
 from app.models import CHANGE, DOCUMENT, EVALUATION, FEED, MEASURE, SECTION, TALLY
 
 MOST_TOLD = 20  # of one kind: who sees that many knows enough
@@ -45,7 +46,7 @@ def examine(session: Session) -> Iterator[Examined]:
 
 def _file(session: Session) -> Examined:
     found = Examined("pages of the file are sound")
-    if session.get_bind().dialect.name != "sqlite":
+    if not session.sqlite:
         found.what = "database server, which looks after its own files"
         return found
     found.seen = session.scalar(sa.text("PRAGMA page_count")) or 0

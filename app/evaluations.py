@@ -6,7 +6,6 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
-from sqlmodel import Session
 
 from app import fiscal_years
 from app.access import Held, WriterKnown, changing
@@ -18,6 +17,7 @@ from app.kit.errors import Conflict
 from app.kit.http import answer, written
 from app.kit.listing import MOST_APART, Listing, Number, PageQuery, Wanted, listed, page
 from app.kit.numbers import LARGEST, whole
+from app.kit.session import Session
 from app.kit.text import ONE_LINE, Form, PlainObject, refusal, terms
 from app.models import (
     EVALUATION,

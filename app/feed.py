@@ -19,7 +19,6 @@ import sqlalchemy as sa
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, Field
-from sqlmodel import Session
 
 from app.changes import ENTITIES, Revision, RevisionRead, mark_of, outdated, revision
 from app.kit.database import Reading, Seen, busy, database_of, turn_of
@@ -28,6 +27,7 @@ from app.kit.fetching import fetch, fetched
 from app.kit.http import PUBLIC, Streamed, answer, dumps, unless_known, while_connected
 from app.kit.listing import Listing, PageQuery, Wanted, no_such_row, page, seal, unseal
 from app.kit.numbers import LARGEST, digits
+from app.kit.session import Session
 from app.models import CHANGE
 from app.shapes import InPlan, ListMetadata, PlanName, Resultset, RowId
 

@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from anyio.abc import TaskStatus
 from fastapi import FastAPI
 from pydantic import Field
-from sqlmodel import Session
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,6 +20,7 @@ from app.fiscal_years import FiscalYearParameter
 from app.kit.database import Database
 from app.kit.errors import Problem
 from app.kit.listing import Listing, no_such_row
+from app.kit.session import Session
 from app.measures import MEASURES, MeasureQuery
 from app.models import FEED, MEASURE, PLAN
 from app.pages.views import lines_of

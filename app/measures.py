@@ -5,7 +5,6 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ConfigDict, Field, model_validator
-from sqlmodel import Session
 
 from app.access import Held, WriterKnown, changing
 from app.changes import RevisionRead, remove, save
@@ -14,6 +13,7 @@ from app.kit.database import Reading, Writing, brief
 from app.kit.fetching import fetch
 from app.kit.http import answer, written
 from app.kit.listing import Listing, Names, PageQuery, Wanted, listed, page
+from app.kit.session import Session
 from app.models import EVALUATION, MEASURE, MEASURE_KEY, PLAN, SECTION, Code, Measure, MeasureFields
 from app.plans import held_plan, no_parent, taken
 from app.shapes import Ending, Heading, Partial, PlanSlug, RowId, page_of, patched

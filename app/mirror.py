@@ -20,12 +20,12 @@ from typing import Any, Self
 
 import httpx
 import sqlalchemy as sa
-from sqlmodel import Session
 
 from app.changes import CHUNK, ENTITIES, SOFTWARE, remove, save
 from app.feed import digest_of
 from app.kit.bulk import among
 from app.kit.database import Database
+from app.kit.session import Session
 from app.models import DOCUMENT, EVALUATION, MEASURE, PLAN, SECTION, SOURCE, Plan, now
 
 WAIT = 25  # seconds that a question waits at the source

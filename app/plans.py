@@ -7,7 +7,6 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session
 
 from app.access import Held, Writer, WriterKnown, held_row
 from app.changes import RevisionRead, hold, remove, save
@@ -15,6 +14,7 @@ from app.kit.database import Reading, Writing, brief
 from app.kit.errors import Conflict, Finding, Invalid, NotFound, Say
 from app.kit.http import IfMatch, answer, written
 from app.kit.listing import Listing, PageQuery, no_such_row, page
+from app.kit.session import Session
 from app.kit.text import excerpt, terms
 from app.models import EVALUATION, MEASURE, MOST_RATINGS, PLAN, PLAN_KEY, Plan, PlanFields, RatingCode, Slug
 from app.shapes import Ending, Heading, InMunicipality, Partial, PlanName, Words, page_of, patched

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
-from sqlmodel import Session
 
 from app import fiscal_years
 from app.changes import RevisionRead
@@ -23,6 +22,7 @@ from app.kit.fetching import fetch
 from app.kit.http import answer, unless_known
 from app.kit.listing import Names, shape_of
 from app.kit.remembering import remembered
+from app.kit.session import Session
 from app.measures import MEASURES, OF_MEASURES, MeasureShape
 from app.models import EVALUATION, MEASURE, PLAN, SECTION, TALLY
 from app.plans import PLANS, PlanInPath, plan_id

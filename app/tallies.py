@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
 
+from app.kit.session import Session
 from app.models import EVALUATION, TAB, TALLY
 
 Key = tuple[str, str, str, int, str]
@@ -29,18 +29,14 @@ def follow(
         if after is not None:
             moved[_key(after)] += 1
     _add(session, moved)
-    of_all = session.info.setdefault("of all", Counter())
+    of_all = session.unsettled.setdefault("of all", Counter())
     for (_, _, _, year, rating), n in moved.items():
         of_all[ALL, ALL, ALL, year, rating] += n
 
 
 def follow_all(session: Session) -> None:
     """Count for all plans what was counted for some. Every writer comes here: only who commits next may."""
-    _add(session, session.info.pop("of all", {}))
-
-
-def forget(session: Session) -> None:
-    session.info.pop("of all", None)
+    _add(session, session.unsettled.pop("of all", {}))
 
 
 def _add(session: Session, moved: Mapping[Key, int]) -> None:

@@ -16,7 +16,6 @@ from urllib.parse import urlencode
 
 import httpx
 import sqlalchemy as sa
-from sqlmodel import Session
 
 from app.changes import mark_of
 from app.evaluations import EVALUATIONS, EvaluationQuery
@@ -24,6 +23,7 @@ from app.feed import FeedQuery, cursor_of
 from app.kit.database import Database
 from app.kit.listing import _bound as bound_to
 from app.kit.listing import order_of, seal
+from app.kit.session import Session
 from app.kit.settings import ROOT
 from app.models import CHANGE, FEED
 from bench.questions import Asked

@@ -3,9 +3,8 @@ from another scale, rows without a rating, rows that disagree, long titles, meas
 
 from typing import Any
 
-from sqlmodel import Session
-
 from app.changes import save
+from app.kit.session import Session
 from app.models import Evaluation, Measure, Plan, Section
 
 MIHON, MITORI = "119997", "209996"

@@ -7,7 +7,6 @@ from urllib.parse import quote
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field
-from sqlmodel import Session
 from starlette.convertors import Convertor, register_url_convertor
 
 from app import fiscal_years
@@ -18,6 +17,7 @@ from app.documents.writing import MEDIA_TYPES
 from app.fiscal_years import FiscalYearParameter
 from app.kit.database import Seen, database_of, turn_of
 from app.kit.http import PUBLIC, NotModified, Streamed, unless_known
+from app.kit.session import Session
 from app.plans import PlanInPath, plan_id
 from app.summaries import SummaryQuery
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel
-from sqlmodel import Session
 
 from app.documents.routes import DOCUMENTS, DocumentAsked
 from app.documents.writing import MOST_ROWS_OF_A_SHEET, write
@@ -16,6 +15,7 @@ from app.kit.errors import Finding, Invalid, Say
 from app.kit.fetching import fetched
 from app.kit.http import dumps
 from app.kit.listing import Listing, order_of
+from app.kit.session import Session
 from app.measures import MEASURES, MeasureAsked
 from app.models import EVALUATION, MEASURE
 from app.plans import PLANS, PlanAsked
@@ -99,7 +99,7 @@ def _spread(
     if "extra" in names:
         rows = sa.select(EVALUATION.c.extra).select_from(listing.source).where(*conditions)
         some = rows.where(sa.cast(EVALUATION.c.extra, sa.Text) != "{}").subquery()
-        if session.get_bind().dialect.name == "postgresql":
+        if not session.sqlite:
             keys = sa.select(sa.func.json_object_keys(some.c.extra).label("key")).distinct()
         else:
             each = sa.func.json_each(some.c.extra).table_valued("key")

@@ -9,7 +9,6 @@ from typing import IO, Any
 
 import orjson
 import sqlalchemy as sa
-from sqlmodel import Session
 
 from app.access import Writer
 from app.changes import ENTITIES, Saved, parents_of, save
@@ -23,6 +22,7 @@ from app.documents.refusing import Refused, warning
 from app.documents.told import Told
 from app.kit.bulk import among
 from app.kit.errors import Finding, Invalid, Say
+from app.kit.session import Session
 from app.kit.text import excerpt
 from app.models import DOCUMENT, EVALUATION, EVALUATION_KEY, MEASURE, PLAN, Document, Evaluation
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ValidationError
-from sqlmodel import Session
 
 from app.changes import Saved, save
 from app.documents.into_plans import IntoPlan, column_of
 from app.documents.previewing import recode
 from app.documents.reading import Problem as Unclear
 from app.documents.refusing import Refused, refused
+from app.kit.session import Session
 from app.kit.text import excerpt, fold
 from app.measures import NewMeasure
 from app.models import MEASURE, SECTION, Measure, Section

@@ -5,7 +5,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from pydantic import ValidationError
-from sqlmodel import Session
 
 from app import plans
 from app.access import Writer
@@ -17,6 +16,7 @@ from app.documents.refusing import Refused, refused, warning
 from app.documents.told import Told
 from app.documents.vocabulary import of_a_year
 from app.kit.errors import Finding, Invalid, Say
+from app.kit.session import Session
 from app.kit.text import excerpt
 from app.models import PLAN, Plan, PlanFields
 

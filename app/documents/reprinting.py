@@ -4,7 +4,6 @@ from collections.abc import Container, Generator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlmodel import Session
 
 from app import fiscal_years
 from app.documents.marks import STOPPED
@@ -15,6 +14,7 @@ from app.documents.vocabulary import EXACT, PRINTED
 from app.documents.writing import write
 from app.evaluations import EVALUATIONS
 from app.kit.errors import NotFound
+from app.kit.session import Session
 from app.models import EVALUATION, MEASURE, PLAN, SECTION
 
 COLUMNS = ("implementation", "rating", "rationale", "next_plan")

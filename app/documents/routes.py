@@ -11,7 +11,6 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import AfterValidator, BeforeValidator, Field
-from sqlmodel import Session
 
 from app.access import bearer, writer
 from app.changes import RevisionRead, hold, revision
@@ -27,6 +26,7 @@ from app.kit.errors import Finding, Invalid, PreconditionFailed, Say
 from app.kit.http import PUBLIC, answer, dumps, unless_known
 from app.kit.listing import Listing, PageQuery, page
 from app.kit.numbers import LARGEST, digits
+from app.kit.session import Session
 from app.kit.text import SOME_LINE
 from app.models import CHANGE, DOCUMENT, DOCUMENT_KEY, PLAN
 from app.shapes import Ending, Heading, InPlan, PlanSlug, RowId, page_of

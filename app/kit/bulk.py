@@ -10,7 +10,8 @@ from typing import Any, cast
 import orjson
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+
+from app.kit.session import Session
 
 FEW = 50  # rows for which an INSERT costs less than what COPY needs to begin
 
@@ -22,7 +23,7 @@ def among(
     if len(keys) == 1:
         [key] = keys
         return sa.and_(*(column == value for column, value in zip(columns, key, strict=True)))
-    if session.get_bind().dialect.name == "sqlite":
+    if session.sqlite:
         each = sa.func.json_each(orjson.dumps([*keys]).decode()).table_valued("value").c.value
         wanted = sa.select(*(sa.func.json_extract(each, f"$[{n}]") for n in range(len(columns))))
         return sa.tuple_(*columns).in_(wanted)
@@ -45,10 +46,10 @@ def expect_many(session: Session) -> None:
 
     PostgreSQL plans by what it last counted, and goes on by the plan: it would read a table that is being filled whole.
     """
-    if session.get_bind().dialect.name == "postgresql" and "many" not in session.info:
+    if not session.sqlite and "many" not in session.unsettled:
         session.execute(sa.text("SET LOCAL plan_cache_mode = force_custom_plan"))
         session.execute(sa.text("SET LOCAL enable_seqscan = off"))
-        session.info["many"] = True
+        session.unsettled["many"] = True
 
 
 REACHED = sa.text("SELECT seq FROM sqlite_sequence WHERE name = :name")
@@ -56,7 +57,7 @@ REACHED = sa.text("SELECT seq FROM sqlite_sequence WHERE name = :name")
 
 def fresh_ids(session: Session, table: sa.Table, number: int) -> list[int]:
     """Ids that no row has had. On SQLite, the transaction that writes is alone."""
-    if session.get_bind().dialect.name == "sqlite":
+    if session.sqlite:
         first = (session.scalar(REACHED, {"name": table.name}) or 0) + 1
         return list(range(first, first + number))
     following = sa.func.nextval(sa.func.pg_get_serial_sequence(table.name, "id"))
@@ -69,36 +70,32 @@ def insert(session: Session, table: sa.Table, rows: Sequence[Mapping[str, Any]])
     if len(rows) <= FEW:
         session.execute(sa.insert(table), rows)
         return
-    dialect = session.get_bind().dialect
+    dialect = session.dialect
     names = list(rows[0])
-    cells = itemgetter(*names)
-    writers = {}
-    for place, name in enumerate(names):
-        kind = table.c[name].type
-        if write := kind.dialect_impl(dialect).bind_processor(dialect):
-            # All rows of a write have their time in common.
-            timed = getattr(kind, "impl_instance", kind).python_type is datetime
-            writers[place] = lru_cache(write) if timed else write
 
-    def written(row: Mapping[str, Any]) -> list[Any]:
-        values = list(cells(row))
-        for place, write in writers.items():
-            values[place] = write(values[place])
-        return values
+    def column(name: str) -> Iterable[Any]:
+        cells, kind = map(itemgetter(name), rows), table.c[name].type
+        write = kind.dialect_impl(dialect).bind_processor(dialect)
+        if write is None:
+            return cells
+        # All rows of a write have their time in common.
+        timed = getattr(kind, "impl_instance", kind).python_type is datetime
+        return map(lru_cache(write) if timed else write, cells)
 
+    written = zip(*map(column, names), strict=True)
     prepare = dialect.identifier_preparer
     into = f"{prepare.format_table(table)} ({', '.join(map(prepare.quote, names))})"
     if dialect.name == "sqlite":
         marks = ", ".join("?" * len(names))
         statement = f"INSERT INTO {into} VALUES ({marks})"  # noqa: S608 (names of ours, quoted)
-        session.connection().exec_driver_sql(statement, list(map(tuple, map(written, rows))))
+        session.connection().exec_driver_sql(statement, list(written))
         return
     statement = f"COPY {into} FROM STDIN"
     with closing(cast(psycopg.Cursor[Any], session.connection().connection.cursor())) as cursor:
         try:
             with cursor.copy(statement.encode()) as copy:
-                for row in rows:
-                    copy.write_row(written(row))
+                for row in written:
+                    copy.write_row(row)
         except psycopg.Error as error:  # told as those of any other statement are
             raise sa.exc.DBAPIError.instance(
                 statement, None, error, psycopg.Error, dialect=dialect

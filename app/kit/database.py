@@ -16,10 +16,10 @@ from anyio.to_thread import run_sync
 from fastapi import Depends, Header, Request
 from pydantic import BeforeValidator, Field
 from sqlalchemy import event
-from sqlmodel import Session
 
 from app.kit.errors import Unavailable
 from app.kit.numbers import LARGEST, digits
+from app.kit.session import Session, Turn
 from app.kit.standing import Stand, Standing
 from app.kit.watch import Watch
 
@@ -28,10 +28,6 @@ log = logging.getLogger("shinchoku")
 
 T = TypeVar("T")
 P = ParamSpec("P")
-
-
-class Turn(Session):
-    """A session of a request. Whoever needs to know what state it sees listens to its `after_begin`."""
 
 
 class Database:
@@ -109,13 +105,13 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        with Session(self._reads, autoflush=False) as session:
+        with Session(self._reads) as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """Commits when the block ends well, and leaves no trace when it does not."""
-        with Session(self._writes, autoflush=False) as session:
+        with Session(self._writes) as session:
             yield session
             session.commit()
 
@@ -142,7 +138,7 @@ class Database:
                         await run_sync(session.close)
 
     def _turn(self, engine: sa.Engine) -> Turn:
-        return Turn(engine, autoflush=False, info={"counted": self.counted})
+        return Turn(engine, counted=self.counted)
 
     async def quick(self, step: Callable[[], T]) -> T:
         """What is done with a file in less time than it takes to hand it to a thread; a server is waited for in one."""

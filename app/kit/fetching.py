@@ -7,7 +7,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+
+from app.kit.session import Session
 
 FETCHED = 250  # rows at a time: of more, the memory is taken anew each time, which costs more than to fill it
 

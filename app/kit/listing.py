@@ -16,7 +16,6 @@ from pydantic import BaseModel, BeforeValidator, Field, GetCoreSchemaHandler, Ge
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 from sqlalchemy.sql.visitors import iterate
-from sqlmodel import Session
 
 from app.kit.database import database_of
 from app.kit.errors import Finding, Invalid, NotFound, Say
@@ -24,6 +23,7 @@ from app.kit.fetching import fetch
 from app.kit.http import answer, unless_known
 from app.kit.numbers import LARGEST, digits
 from app.kit.remembering import remembered
+from app.kit.session import Session
 from app.kit.text import refusal
 
 # ---------------------------------------------------------------------------------------------------------

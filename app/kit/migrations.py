@@ -6,9 +6,9 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlmodel import Session
 
 from app.kit.database import Database
+from app.kit.session import Session
 from app.kit.settings import ROOT
 
 

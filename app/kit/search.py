@@ -14,8 +14,9 @@ from typing import Any, cast
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
+
+from app.kit.session import Session
 
 
 def index_of(table: str) -> str:

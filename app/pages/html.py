@@ -16,13 +16,13 @@ from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from markupsafe import Markup, escape
 from pydantic import BaseModel, Field, model_validator
-from sqlmodel import Session
 
 from app import fiscal_years
 from app.changes import Revision, RevisionRead
 from app.kit.database import Reading
 from app.kit.errors import Problem, problem_body, problem_response, reads_english
 from app.kit.http import PUBLIC, tag, unless_known
+from app.kit.session import Session
 from app.kit.settings import Settings
 from app.kit.text import marked
 

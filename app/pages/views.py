@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 import sqlalchemy as sa
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
-from sqlmodel import Session
 
 from app.documents.routes import DOCUMENTS
 from app.evaluations import DepartmentAsked, RatingAsked, SectionAsked
 from app.fiscal_years import FiscalYearParameter
 from app.kit.listing import Number, no_such_row, place_of, rows_from
+from app.kit.session import Session
 from app.kit.text import ONE_LINE, terms
 from app.measures import MEASURES, MeasureQuery, embed_evaluations
 from app.models import DOCUMENT, EVALUATION, MEASURE, PLAN, SECTION, TALLY

@@ -6,10 +6,10 @@ from threading import Lock
 from typing import Any
 
 import sqlalchemy as sa
-from sqlmodel import Session
 
 from app.documents import apart
 from app.documents.reading import Unreadable
+from app.kit.session import Session
 from app.models import DOCUMENT
 
 MOST_BYTES = 5_000_000  # of a file; a larger one is for downloading

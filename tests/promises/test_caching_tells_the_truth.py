@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import event
 
-from app.kit.database import Database, Turn
+from app.kit.database import Database
+from app.kit.session import FIRST_STEPS, Session, first_step
 from app.kit.standing import Stand
 from tests.conftest import Backend, running
 from tests.processes import caller, serving
@@ -79,15 +79,15 @@ def revision_not_checked() -> Iterator[None]:
     """Every request is told the state that the first one saw."""
     first: dict[str, Any] = {}
 
-    def stand(session: Turn, transaction: Any, connection: Any) -> None:
+    @first_step
+    def stand(session: Session) -> None:
         first.setdefault("revision", session.info["revision"])
         session.info["revision"] = first["revision"]
 
-    event.listen(Turn, "after_begin", stand)
     try:
         yield
     finally:
-        event.remove(Turn, "after_begin", stand)
+        FIRST_STEPS.remove(stand)
 
 
 def test_a_revision_that_is_not_checked_would_be_noticed(backend: Backend, proved: Prove):

@@ -8,23 +8,22 @@ from collections.abc import Sequence
 from random import Random
 
 import sqlalchemy as sa
-from sqlalchemy import event
-from sqlalchemy.orm import Session as AnySession
 
 from app import changes
 from app.changes import hold, remove, save
 from app.kit.database import Database
+from app.kit.session import LAST_STEPS, Session, last_step
 from app.kit.watch import CHANNEL
 from app.models import CHANGE, PLAN, Evaluation, Measure, Section
 
 
 def plant_a_sequence() -> None:
     """Each transaction takes its numbers when it writes, and commits whenever it is done."""
-    event.remove(AnySession, "before_commit", changes._number)
+    LAST_STEPS.remove(changes._number)
 
-    @event.listens_for(AnySession, "before_commit")
-    def number(session: AnySession) -> None:
-        notes = session.info.pop("changes", [])
+    @last_step
+    def number(session: Session) -> None:
+        notes = session.unsettled.pop("changes", [])
         for note in notes:
             note["seq"] = session.scalar(sa.text("SELECT nextval('planted')"))
         if notes:
