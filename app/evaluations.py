@@ -287,6 +287,11 @@ class InMeasure(InPlan):
             found.append(of.c.department == self.value("department", of.c.department))
         return [*found, sa.or_(*self.ratings(of))] if self.rating is not None else found
 
+    @property
+    def about_rows(self) -> bool:
+        """Whether something is asked about that only evaluations have."""
+        return any(each is not None for each in (self.fiscal_year, self.department, self.rating))
+
     def ratings(self, of: sa.FromClause = EVALUATION) -> list[sa.ColumnElement[bool]]:
         """The ratings that were asked for, each by itself: an index has the rows of each in order."""
         rating = of.c.rating

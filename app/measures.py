@@ -97,10 +97,10 @@ class MeasureAsked(InMeasure):
 
     @property
     def short(self) -> bool:
-        return not self.q and (self.few or not self.on_row())
+        return not self.q and (self.few or not self.about_rows)
 
     def wanted(self) -> Wanted:
-        if self.few or not (self.on_row() or self.q):
+        if self.few or not (self.about_rows or self.q):
             return Wanted(self.conditions())
         return Wanted(self.conditions(), early=self.conditions(early=True), found_by=self._rows())
 

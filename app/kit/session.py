@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import sqlalchemy as sa
-from sqlalchemy.engine.interfaces import CoreExecuteOptionsParameter
 
 Given = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
@@ -55,13 +54,8 @@ class Session:
     def _begun(self) -> None:
         """What is to be done first in each transaction."""
 
-    def execute(
-        self,
-        statement: sa.Executable,
-        given: Given = None,
-        options: CoreExecuteOptionsParameter | None = None,
-    ) -> sa.CursorResult[*tuple[Any, ...]]:
-        return self.connection().execute(statement, given, execution_options=options)
+    def execute(self, statement: sa.Executable, given: Given = None) -> sa.CursorResult[*tuple[Any, ...]]:
+        return self.connection().execute(statement, given)
 
     def scalar(self, statement: sa.Executable, given: Mapping[str, Any] | None = None) -> Any:
         return self.connection().scalar(statement, given)
