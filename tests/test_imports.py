@@ -662,7 +662,7 @@ def test_where_no_header_was_found_all_is_shown_and_every_column_is_open(admin: 
 
 
 def test_our_own_table_is_shown_without_columns_to_correct(admin: httpx.Client):
-    content = b"plan,code,title\nfujimi-yumetsunagu,1-1-1,a\n"
+    content = b"plan,code,label,title\nfujimi-yumetsunagu,1,,a\n"
     [sheet] = report(post(admin, content, "m.csv", preview=9, dry_run=True))["table"]
     assert (sheet["columns"], [line["kind"] for line in sheet["lines"]]) == ([], ["header", None])
     assert shown(post(admin, b'[{"plan": "new"}]', "m.json", preview=9)) == []
@@ -769,9 +769,10 @@ def test_a_column_that_no_list_has_is_named_with_its_place(admin: httpx.Client):
         ({"rating": "a,b"}, "A rating holds no comma"),
         ({"implementation": "a\u0000"}, "The character U+0000 cannot be kept."),
         ({"department": "a" * 101}, "This has 101 characters."),
-        ({"implementation": 5}, "implementation is a text."),
-        ({"extra": []}, "The form of extra is wrong."),
-        ({"extra": {"a": 1}}, "extra is a text."),
+        ({"implementation": 5}, "implementation is a text: put it into quotation marks."),
+        ({"extra": []}, 'extra is an object such as {"name of a column": "its text"}.'),
+        ({"extra": {"a": 1}}, "extra.a is a text: put it into quotation marks."),
+        ({"extra": {"": "x"}}, "A column of extra has no name."),
         ({"ordinal": None}, "ordinal is missing."),
     ],
 )

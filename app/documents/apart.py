@@ -137,6 +137,7 @@ def _main() -> None:
     rows: Iterator[list[dict[str, Any]]] = iter(())
     try:
         asked = request["asked"]
+        plan = asked.pop("plan")
         source = read_file(content, request["name"], request["encoding"], asked["sheets"])
         del content
         sheets = [] if isinstance(source, Records) else source
@@ -144,7 +145,7 @@ def _main() -> None:
             source = ours
         found = None
         if isinstance(source, Records):
-            head, rows = _of_records(source)
+            head, rows = _of_records(source, plan)
         elif len(sheets) == 1 and not asked["mapping"] and (wrong := records.strangers(sheets[0])):
             head["problems"] = [asdict(problem) for problem in wrong]
         else:
@@ -231,8 +232,8 @@ def _chunks(found: Recognised) -> Iterator[list[dict[str, Any]]]:
         ]
 
 
-def _of_records(source: Records) -> tuple[dict[str, Any], Iterator[list[dict[str, Any]]]]:
-    spoken = records.understand(source)
+def _of_records(source: Records, plan: str | None) -> tuple[dict[str, Any], Iterator[list[dict[str, Any]]]]:
+    spoken = records.understand(source, plan)
     parts: dict[str, dict[str, Any]] = {}
 
     def part(slug: str) -> dict[str, Any]:
@@ -255,7 +256,7 @@ def _of_records(source: Records) -> tuple[dict[str, Any], Iterator[list[dict[str
             its["ratings"].setdefault(row["rating"], {"line": row["line"]})
         title, section = row.pop("title"), row.pop("section")
         if row["code"] not in its["named"]:
-            its["named"][row["code"]] = {"title": title, "section": section}
+            its["named"][row["code"]] = {"line": row["line"], "title": title, "section": section}
     if not spoken.problems and not parts:
         spoken.wrong(1, "", "取り込む行がありません。", "There is no row to import.")
     head = {

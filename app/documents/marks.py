@@ -24,11 +24,16 @@ SYMBOLS = "◎○〇◯●△▲▽▼×✕☓✖☆★◇◆□■"
 MODIFIED = re.compile(
     rf"([{SYMBOLS}])(?![{SYMBOLS}]).+|([A-ZＡ-Ｚa-zａ-ｚ0-9])\s*(?:[(（].+[)）]|[:：].+)", re.S
 )
-FOOTNOTE = re.compile(r"(?:\s*[（(]?(?:※|[*＊注]\s*(?=[0-9０-９]))[0-9０-９\s,，、]*[)）]?)+$")
+# Nothing is tried twice (++): a long cell would take minutes.
+FOOTNOTE = re.compile(r"(?:\s*+[（(]?(?:※|[*＊注]\s*+(?=[0-9０-９]))[0-9０-９\s,，、]*+[)）]?)++$")
+
+LONGEST = 100  # a cell that is longer holds no mark, and whoever reads on will say so
 
 
 @lru_cache
 def code_of(mark: str) -> str | None:
+    if len(mark) > LONGEST:
+        return mark
     mark = FOOTNOTE.sub("", mark) or mark
     if not mark.strip() or fold(mark) in UNRATED:
         return None

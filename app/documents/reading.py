@@ -17,6 +17,8 @@ ENCODINGS = {
     "utf-8": "utf-8",
     "utf-8-sig": "utf-8-sig",
     "utf-16": "utf-16",
+    "utf-16-le": "utf-16-le",
+    "utf-16-be": "utf-16-be",
     "cp932": "cp932",
     "shift_jis": "cp932",  # the codec of that name fails on ① and ～, which city files are full of
 }
@@ -166,6 +168,8 @@ def _refuse_disguised(content: bytes, kind: str) -> None:
 def read(content: bytes, encoding: str | None = None) -> Sheet:
     """Tab-separated text."""
     text, encoding = _decode(content, encoding)
+    if "\n" not in text:  # lines as on the Macintosh of old, which Excel still offers
+        text = text.replace("\r", "\n")
     _refuse_size(text.count("\n") + 1, text.count("\n") + text.count("\t") + 1)
     # Only \n and \r\n end a line here: str.splitlines() would also break at U+2028 and others inside a cell.
     if '"' in text:

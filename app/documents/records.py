@@ -64,8 +64,18 @@ SHOWN = {
     "data",
 }
 COLUMNS = {name for names in (*TOLD.values(), *NAMES.values()) for name in names} | SHOWN
-NUMBERS = {"ordinal", "position", "first_fiscal_year", "last_fiscal_year"}
+YEARS = {"first_fiscal_year", "last_fiscal_year"}
+NUMBERS = {"ordinal", "position", *YEARS}
 LISTS = {"path", "ratings", "extra"}
+FORMS = {
+    "path": ('["第1節", "1"] のような配列', 'an array such as ["第1節", "1"]'),
+    "ratings": ('[{"code": "A"}] のような配列', 'an array such as [{"code": "A"}]'),
+    "extra": (
+        '{"列の名前": "文字列"} のようなオブジェクト',
+        'an object such as {"name of a column": "its text"}',
+    ),
+}
+TRUTHS = {"true": True, "false": False}
 # The most characters that a text may have.
 MOST = {
     name: LONGEST.get("rating" if name == "rating_printed" else name, 500)
@@ -74,6 +84,7 @@ MOST = {
     if name not in NUMBERS | LISTS | {"ratings_closed"}
 }
 SPREAD = re.compile(r"(path|extra)\.(.+)", re.S)
+BEYOND = ""  # the name of a cell that no name stands above
 PARTS = (list, dict)  # what has parts is no single value
 ONE = re.compile(rf"[{ONE_LINE_CHARACTERS.refused}\ud800-\udfff]")
 
@@ -94,7 +105,7 @@ class Spoken:
 
 def in_our_words(sheet: Sheet) -> Records | None:
     """The rows of a table whose header is that of one of our lists; None for any other table."""
-    filled = [row for row in sheet.rows if any(row.cells)]
+    filled = [row for row in sheet.rows if any(map(str.strip, row.cells))]
     header = _header(filled)
     if len(header) < 2 or not all(map(_is_ours, header)) or len(set(header)) < len(header):
         return None
@@ -163,6 +174,8 @@ def _is_ours(name: str) -> bool:
 def _object(header: Sequence[str], spread: Mapping[str, tuple[str, str]], row: Row) -> dict[str, Any]:
     """A row of cells as the object it was: what was spread over columns is put together again."""
     cells: dict[str, Any] = dict(zip(header, [cell or None for cell in row.cells], strict=False))
+    if beyond := [cell for cell in row.cells[len(header) :] if cell.strip()]:
+        cells[BEYOND] = beyond[0]
     if not spread:
         return cells
     told: dict[str, Any] = {}
@@ -176,19 +189,22 @@ def _object(header: Sequence[str], spread: Mapping[str, tuple[str, str]], row: R
     return told
 
 
-def understand(records: Records) -> Spoken:
+def understand(records: Records, plan: str | None = None) -> Spoken:
+    """The rows, which are of this plan where they name none."""
     spoken = Spoken()
     for line, whole in records.objects:
         entity, row = _entity(whole)
+        if (
+            plan is not None
+            and entity is not None
+            and "plan" in NAMES.get(entity, ())
+            and not row.get("plan")
+        ):
+            row = {**row, "plan": _by_key(entity, row).get("plan", plan)}
         if entity in ("snapshot", "document"):
             spoken.left += entity == "document"
         elif entity is None:
-            spoken.wrong(
-                line,
-                orjson.dumps(whole, default=str).decode(),
-                "何の行か分かりません。計画・節・施策・年度評価の一覧やスナップショットの形にしてください。",
-                "This is no row of a plan, section, measure or evaluation as lists and snapshots show them.",
-            )
+            spoken.wrong(line, orjson.dumps(whole, default=str).decode(), *_no_row(whole))
         elif (made := _row(spoken, entity, row, line)) is not None:
             first = spoken.lines.setdefault((entity, *[made[name] for name in NAMES[entity]]), line)
             if first == line:
@@ -203,11 +219,34 @@ def understand(records: Records) -> Spoken:
     return spoken
 
 
+def _no_row(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Why this is no row."""
+    if "entity" in row:
+        return (
+            "変更履歴のこの行には、行の中身（data）がありません。削除は取り込めないので、この行を除いてください。",
+            "This entry of the feed has no row (data). What was removed cannot be imported: leave it out.",
+        )
+    for columns, ja, en in NOT_ROWS:
+        if columns <= row.keys():
+            return ja, en
+    if "code" in row and "title" in row:
+        return (
+            "節の行か施策の行か分かりません。節なら label（なければ null）、施策なら section を加えてください。",
+            "This may be a section or a measure. Give a section its label (null if it has none), "
+            "or a measure its section.",
+        )
+    return (
+        "何の行か分かりません。計画・節・施策・年度評価の一覧やスナップショットの形にしてください。",
+        "This is no row of a plan, section, measure or evaluation as lists and snapshots show them.",
+    )
+
+
 def _entity(row: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
     if row.get("entity") in ("snapshot", "document"):
         return row["entity"], row
-    if row.get("entity") in TOLD and isinstance(row.get("data"), dict):
-        return row["entity"], row["data"]
+    if "entity" in row:
+        known = row["entity"] in TOLD and isinstance(row.get("data"), dict)
+        return (row["entity"], row["data"]) if known else (None, row)
     if "sha256" in row:
         return "document", row
     if "slug" in row:
@@ -219,22 +258,48 @@ def _entity(row: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
         return "evaluation", row
     if "code" in row and ("section" in row or "path" in row):
         return "measure", row
-    return ("section", row) if "code" in row else (None, row)
+    return ("section", row) if "code" in row and "label" in row else (None, row)
 
 
 def _row(spoken: Spoken, entity: str, told: Mapping[str, Any], line: int) -> dict[str, Any] | None:
     row: dict[str, Any] = {"line": line}
     before = len(spoken.problems)
+    by_key = _by_key(entity, told)
     for name in NAMES[entity]:
         value = told.get(name)
-        value = _by_key(entity, told).get(name) if value is None else value
+        value = by_key.get(name) if value is None else value
         if value is None or isinstance(value, PARTS):
             spoken.wrong(line, "", f"{name} がありません。", f"{name} is missing.")
             return None
+        value = value.strip() if isinstance(value, str) else value
         row[name] = value if name in ("fiscal_year", "ordinal") else str(value)
     if entity == "evaluation":
         row["fiscal_year"] = _year(spoken, row["fiscal_year"], line)
         row["ordinal"] = _number(spoken, row["ordinal"], line, "ordinal", least=1)
+    said = told.get("fiscal_year_label")
+    if entity == "evaluation" and said and row["fiscal_year"] not in (None, _year(spoken, said, line)):
+        spoken.wrong(
+            line,
+            said,
+            f"fiscal_year は {row['fiscal_year']} ですが、fiscal_year_label は {excerpt(str(said), 30)} です。"
+            "違うほうを直すか、fiscal_year_label を空にしてください。",
+            f"fiscal_year is {row['fiscal_year']}, and fiscal_year_label is {excerpt(str(said), 30)}. "
+            "Correct what is wrong, or leave the label empty.",
+        )
+    for name, part in by_key.items():
+        if row[name] is not None and str(row[name]) != part:
+            spoken.wrong(
+                line,
+                told["key"],
+                f"key は {excerpt(str(told['key']))} ですが、{name} は {excerpt(str(told[name]))} です。"
+                "違うほうを直してください（表計算ソフトは 1-2 を日付に変えます）。"
+                "新しい行なら key を空にしてください。",
+                f"The key says {excerpt(str(told['key']))}, and {name} says {excerpt(str(told[name]))}. "
+                "Correct what is wrong (spreadsheets make dates of 1-2), or leave the key empty for a new row.",
+            )
+    for name in told.keys() - COLUMNS:
+        spoken.wrong(line, told[name] if name == BEYOND else name, *_stranger(name))
+    if entity == "evaluation":
         row["title"] = told.get("measure_title")
         row["section"] = told.get("section")
     for name in TOLD[entity]:
@@ -244,10 +309,31 @@ def _row(spoken: Spoken, entity: str, told: Mapping[str, Any], line: int) -> dic
     return row if len(spoken.problems) == before else None
 
 
+def _stranger(name: str) -> tuple[str, str]:
+    """What to do about a name that no row has."""
+    if name == BEYOND:
+        return (
+            "この行には、見出しより右にもセルがあります。セルの中のコンマを引用符で囲むか、見出しに列の名前を書いてください。",
+            "This line has a cell beyond its header. Quote a comma inside a cell, or name the column in the header.",
+        )
+    if name == "evaluations":
+        return (
+            "施策の中の年度評価は取り込めません。年度評価の一覧として送ってください。",
+            "Evaluations inside a measure cannot be imported. Send them as a list of evaluations.",
+        )
+    like = get_close_matches(name, COLUMNS, 1)
+    ja, en = (f"{like[0]} ではありませんか。", f"Is it {like[0]}? ") if like else ("", "")
+    return (
+        f"一覧に {excerpt(name, 30)} という項目はありません。{ja}"
+        "取り込まない項目なら消し、残すなら extra に入れてください。",
+        f"No list has a field {excerpt(name, 30)}. {en}Remove it, or keep it within extra.",
+    )
+
+
 def _by_key(entity: str, told: Mapping[str, Any]) -> dict[str, str]:
     """What the key names, where the row does not."""
     key = str(told.get("key") or "").split("/")
-    return dict(zip(NAMES[entity], key, strict=False)) if len(key) == len(NAMES[entity]) else {}
+    return dict(zip(NAMES[entity], key, strict=True)) if len(key) == len(NAMES[entity]) and key[0] else {}
 
 
 def _is_sound(name: str, value: Any) -> bool:
@@ -272,18 +358,28 @@ def _value(spoken: Spoken, name: str, value: Any, line: int) -> Any:
                 spoken.wrong(line, value, f"{name} は JSON で書いてください。", f"Write {name} as JSON.")
                 return None
         empty: Any = {} if name == "extra" else []
-        value = empty if value is None else value
+        value = empty if value is None and name != "ratings" else value
         if not isinstance(value, type(empty)):
-            spoken.wrong(line, value, f"{name} の形が違います。", f"The form of {name} is wrong.")
+            ja, en = FORMS[name]
+            spoken.wrong(line, value, f"{name} は {ja}にしてください。", f"{name} is {en}.")
         elif name == "extra":
             for label, text in value.items():
-                _text(spoken, "path", label, line)
-                _text(spoken, "extra", text, line, blank=True)
+                if _text(spoken, "path", label, line) is None:
+                    spoken.wrong(
+                        line, text, "extra の列に名前がありません。", "A column of extra has no name."
+                    )
+                _text(spoken, "extra", text, line, blank=True, called=f"extra.{excerpt(label, 30)}")
         return value
+    if name in YEARS and value is not None:
+        return _year(spoken, value, line)
     if name in NUMBERS and value is not None:
         return _number(spoken, value, line, name, least=0)
     if name == "ratings_closed":
-        return value in (True, "true", "TRUE", "True")
+        if (closed := TRUTHS.get(str(value).lower())) is None:
+            spoken.wrong(
+                line, value, f"{name} は true か false にしてください。", f"{name} is true or false."
+            )
+        return closed
     return None if value is None else _text(spoken, name, value, line)
 
 
@@ -311,9 +407,17 @@ def _year(spoken: Spoken, value: Any, line: int) -> Any:
         return None
 
 
-def _text(spoken: Spoken, name: str, value: Any, line: int, *, blank: bool = False) -> Any:
+def _text(
+    spoken: Spoken, name: str, value: Any, line: int, *, blank: bool = False, called: str | None = None
+) -> Any:
     if not isinstance(value, str):
-        spoken.wrong(line, value, f"{name} は文字列にしてください。", f"{name} is a text.")
+        called = called or name
+        spoken.wrong(
+            line,
+            value,
+            f"{called} は文字列にしてください（引用符で囲みます）。",
+            f"{called} is a text: put it into quotation marks.",
+        )
         return None
     most = MOST.get(name) or LONGEST[name]  # of a list or an object, each part is one
     one_line = name in ONE_LINE or name not in LONGEST

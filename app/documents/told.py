@@ -147,8 +147,9 @@ class Told(BaseModel):
     ) = None
 
     def asked(self) -> dict[str, Any]:
-        """What the recogniser needs of it."""
+        """What who reads the file needs of it."""
         return {
+            "plan": self.plan,
             "fiscal_year": self.fiscal_year,
             "sheets": [name.strip() for name in self.sheet.split(",")] if self.sheet else [],
             "mapping": {name: column.model_dump() for name, column in (self.mapping or {}).items()},
