@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from operator import itemgetter
-from typing import Annotated, Any, NamedTuple, TypeVar, cast
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import orjson
 import sqlalchemy as sa
@@ -492,7 +492,7 @@ def _number(session: Session) -> None:
 
 
 def _write(session: Session, notes: list[dict[str, Any]]) -> None:
-    last = session.info["revision"] = session.execute(TAKING, {"number": len(notes)}).scalar_one()
+    last = session.settled["revision"] = session.execute(TAKING, {"number": len(notes)}).scalar_one()
     for seq, note in enumerate(notes, last - len(notes) + 1):
         note["seq"] = seq
     insert(session, CHANGE, notes)
@@ -524,8 +524,7 @@ def compact(database: Database, horizon: int) -> int:
     for start in range(0, horizon, MOST_NOTES):
         with database.writing() as session:
             some = CHANGE.c.seq.between(start + 1, min(start + MOST_NOTES, horizon))
-            outcome = session.execute(sa.delete(CHANGE).where(some, outdated(horizon)))
-            gone += cast(sa.CursorResult[Any], outcome).rowcount
+            gone += session.execute(sa.delete(CHANGE).where(some, outdated(horizon))).rowcount
     return gone
 
 

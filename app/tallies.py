@@ -43,9 +43,8 @@ def _add(session: Session, moved: Mapping[Key, int]) -> None:
     changed = {key: n for key, n in sorted(moved.items()) if n}
     if not changed:
         return
-    connection = session.connection()
     counts = [dict(zip(KEY, key, strict=True), n=n) for key, n in changed.items()]
-    connection.execute(_adding(connection.dialect.name), counts)
+    session.execute(_adding(session.dialect.name), counts)
     if less := {plan for (plan, *_), n in changed.items() if n < 0}:
         session.execute(sa.delete(TALLY).where(TALLY.c.plan.in_(less), TALLY.c.n == 0))
 

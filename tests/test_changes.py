@@ -199,7 +199,8 @@ def test_a_request_that_fails_half_way_leaves_nothing(
 ):
     before, log = everything(town), log_of(town)
     with disk_full_for(town, entity):
-        assert admin.request(method, path, json=body, headers=ANY).is_error
+        failed = admin.request(method, path, json=body, headers=ANY)
+        assert (failed.is_error, failed.headers["Shinchoku-Revision"]) == (True, str(log[0]))
         assert everything(town) == before
         assert log_of(town) == log
     assert admin.request(method, path, json=body, headers=ANY).is_success

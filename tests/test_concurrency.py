@@ -1,19 +1,26 @@
 """Many at once: nothing lost, nothing twice, no gap, and no fault."""
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from random import Random
 from threading import Barrier, Event
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import pytest
 import sqlalchemy as sa
+from anyio.to_thread import run_sync
 
-from app.models import CHANGE, FEED, now
+import app.changes
+from app.changes import save
+from app.kit.bulk import insert
+from app.kit.database import Database
+from app.kit.session import Session
+from app.models import CHANGE, FEED, Plan, now
 from tests.conftest import FUJIMI, Backend, Service, opened, started
 from tests.processes import caller, serving
 from tests.test_changes import assert_that_log_and_tables_agree, write_at_random
@@ -257,4 +264,45 @@ def test_a_statement_that_takes_too_long_is_ended(backend: Backend):
         assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
         assert time.monotonic() - start < 4
         assert service.anyone.get("/plans").status_code == 200
+    backend.drop(url)
+
+
+TOWN = {"title": "計画", "municipality_code": "112356", "municipality": "富士見市"}
+
+
+def test_a_write_that_is_cancelled_while_it_commits_is_whole_or_nothing(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+):
+    """As when a server that is told to stop waits no longer: the thread that commits goes on."""
+    url, begun, told = backend.seeded(), Event(), Event()
+
+    def wait_before_the_log(session: Session, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        if table is CHANGE and not told.is_set():
+            begun.set()
+            told.wait(10)
+        insert(session, table, rows)
+
+    async def cancelled(database: Database) -> None:
+        async def write() -> None:
+            async with database.turn(writes=True) as session:
+                await run_sync(save, session, Plan, [{"slug": "cut", **TOWN}])
+
+        writing = asyncio.create_task(write())
+        await run_sync(begun.wait, 10)
+        writing.cancel()
+        asyncio.get_running_loop().call_later(0.2, told.set)
+        with suppress(asyncio.CancelledError):
+            await writing
+        await asyncio.sleep(1)
+
+    monkeypatch.setattr(app.changes, "insert", wait_before_the_log)
+    with opened(url) as database:
+        asyncio.run(cancelled(database))
+        with database.writing() as session:
+            save(session, Plan, [{"slug": "next", **TOWN}])
+        with database.reading() as session:
+            there = session.scalar(sa.text("SELECT count(*) FROM plan WHERE slug = 'cut'"))
+            logged = session.scalar(sa.select(sa.func.count()).where(CHANGE.c.key == "cut"))
+            last = session.scalar(sa.select(sa.func.max(CHANGE.c.seq)))
+            assert (there, last) == (logged, session.scalar(sa.select(FEED.c.seq)))
     backend.drop(url)

@@ -110,8 +110,10 @@ def test_bytes_that_are_no_text_in_the_encoding_told_are_refused() -> None:
 @pytest.mark.parametrize("told", ["", "latin-1", "unicode_escape", "no such encoding"])
 def test_an_encoding_that_is_not_known_is_refused_with_those_that_are(told: str) -> None:
     problem = refused(SEED, told).problem
-    assert problem.en.endswith("Name one of: utf-8, utf-8-sig, utf-16, utf-16-le, utf-16-be, cp932, shift_jis")
-    assert problem.ja.endswith("utf-8, utf-8-sig, utf-16, cp932, shift_jis")
+    assert problem.en.endswith(
+        "Name one of: utf-8, utf-8-sig, utf-16, utf-16-le, utf-16-be, cp932, shift_jis"
+    )
+    assert problem.ja.endswith("utf-8, utf-8-sig, utf-16, utf-16-le, utf-16-be, cp932, shift_jis")
 
 
 def test_a_file_of_too_many_lines_or_cells_is_refused() -> None:

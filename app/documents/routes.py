@@ -246,7 +246,6 @@ async def import_file(
         found = await run_sync(stack.enter_context, opening, limiter=openings)
 
         def write() -> dict[str, Any]:
-            before = revision(session).seq
             if query.revision is not None:
                 _must_be_as_tried(
                     session, {slug or told.plan for slug in found.head["parts"]}, query.revision
@@ -254,7 +253,6 @@ async def import_file(
             report = take_in(session, found, file, name, told, writer(session, credentials))
             if query.dry_run:
                 session.rollback()
-                session.info["revision"] = before  # many rows have taken numbers, which nobody has seen
             return report
 
         try:

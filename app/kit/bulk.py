@@ -85,7 +85,7 @@ def insert(session: Session, table: sa.Table, rows: Sequence[Mapping[str, Any]])
     written = zip(*map(column, names), strict=True)
     prepare = dialect.identifier_preparer
     into = f"{prepare.format_table(table)} ({', '.join(map(prepare.quote, names))})"
-    if dialect.name == "sqlite":
+    if session.sqlite:
         marks = ", ".join("?" * len(names))
         statement = f"INSERT INTO {into} VALUES ({marks})"  # noqa: S608 (names of ours, quoted)
         session.connection().exec_driver_sql(statement, list(written))

@@ -4,7 +4,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial, wraps
 from typing import Annotated, Any, ParamSpec, TypeVar
 
@@ -19,7 +19,7 @@ from sqlalchemy import event
 
 from app.kit.errors import Unavailable
 from app.kit.numbers import LARGEST, digits
-from app.kit.session import Session, Turn
+from app.kit.session import FIRST_STEPS, Session
 from app.kit.standing import Stand, Standing
 from app.kit.watch import Watch
 
@@ -105,13 +105,13 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        with Session(self._reads) as session:
+        with closing(Session(self._reads)) as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """Commits when the block ends well, and leaves no trace when it does not."""
-        with Session(self._writes) as session:
+        with closing(Session(self._writes)) as session:
             yield session
             session.commit()
 
@@ -137,8 +137,8 @@ class Database:
                     with anyio.CancelScope(shield=True):
                         await run_sync(session.close)
 
-    def _turn(self, engine: sa.Engine) -> Turn:
-        return Turn(engine, counted=self.counted)
+    def _turn(self, engine: sa.Engine) -> Session:
+        return Session(engine, *FIRST_STEPS, counted=self.counted)
 
     async def quick(self, step: Callable[[], T]) -> T:
         """What is done with a file in less time than it takes to hand it to a thread; a server is waited for in one."""
@@ -148,7 +148,7 @@ class Database:
         """What may take longer is done in a thread, where it keeps nobody."""
         return await self.quick(step) if short else await run_sync(step)
 
-    async def _on_standby(self, seen: int | None) -> Turn | None:
+    async def _on_standby(self, seen: int | None) -> Session | None:
         """A session on the standby, if there is one, it is not away, and it has what was seen."""
         if self._standby is None or time.monotonic() < self._standby_away_until:
             return None

@@ -55,7 +55,7 @@ def follow(session: Session, table: sa.Table, rows: Iterable[tuple[Entry | None,
     gone = [(row["id"], row["folded"]) for row, _ in changed if row]
     come = [(row["id"], row["folded"]) for _, row in changed if row]
     connection = session.connection()
-    if connection.dialect.name == "sqlite":
+    if session.sqlite:
         # Of an entry that goes, the index has to be told what it was.
         remove = f"INSERT INTO {index} ({index}, rowid, pairs) VALUES ('delete', ?, ?)"  # noqa: S608
         add = f"INSERT INTO {index} (rowid, pairs) VALUES (?, ?)"  # noqa: S608
@@ -80,7 +80,7 @@ def missed(session: Session, table: sa.Table, rows: Mapping[int, str]) -> set[in
     index = index_of(table.name)
     connection = session.connection()
     found: dict[int, set[str]] = defaultdict(set)
-    if connection.dialect.name != "sqlite":
+    if not session.sqlite:
         there = f"SELECT id, pairs FROM {index} WHERE id = ANY(%s)"  # noqa: S608
         for id, pairs in connection.exec_driver_sql(there, ([*rows],)):
             found[id].update(map(str, pairs))

@@ -5,8 +5,7 @@ question.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -14,45 +13,39 @@ Given = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
 
 class Session:
-    """A transaction begins with the first statement and ends with `commit`, `rollback` or `close`; the next statement
-    begins another.
+    """A transaction begins with the first statement and ends with `commit` or `rollback`; the next statement begins
+    another, until `close`.
 
-    `info` is what is known about the session; what is noted in `unsettled` is forgotten when its transaction ends.
+    `info` is what is known about the session. What is noted in `unsettled` is forgotten when its transaction ends; what
+    `settled` holds becomes known when it commits.
     """
 
-    def __init__(self, engine: sa.Engine, **info: Any) -> None:
+    def __init__(self, engine: sa.Engine, *first: "Step", **info: Any) -> None:
         self.dialect = engine.dialect
+        self.sqlite = engine.dialect.name == "sqlite"
         self.info = info
         self.unsettled: dict[str, Any] = {}
+        self.settled: dict[str, Any] = {}
         self._engine = engine
+        self._first = first
+        self._closed = False
         self._connection: sa.Connection | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @property
-    def sqlite(self) -> bool:
-        return self.dialect.name == "sqlite"
 
     def connection(self) -> sa.Connection:
         """Where the transaction is, which begins if there is none."""
+        if self._closed:
+            self.rollback()
+            raise sa.exc.ResourceClosedError("a session that was closed begins no other transaction")
         if self._connection is None:
             self._connection = self._engine.connect()
             try:
                 self._connection.begin()
-                self._begun()
+                for step in self._first:
+                    step(self)
             except BaseException:
-                self.close()
+                self.rollback()
                 raise
         return self._connection
-
-    def _begun(self) -> None:
-        """What is to be done first in each transaction."""
 
     def execute(self, statement: sa.Executable, given: Given = None) -> sa.CursorResult[*tuple[Any, ...]]:
         return self.connection().execute(statement, given)
@@ -69,42 +62,36 @@ class Session:
         if self._connection is not None:
             for step in LAST_STEPS:
                 step(self)
-            self._connection.commit()
-        self.close()
+            self.connection().commit()
+            self.info.update(self.settled)
+        self.rollback()
 
     def rollback(self) -> None:
-        self.close()
-
-    def close(self) -> None:
         """Leave no trace of what was not committed."""
         self.unsettled.clear()
+        self.settled.clear()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
+    def close(self) -> None:
+        """For good: a thread that goes on with it, since whoever waited for it was cancelled, commits nothing."""
+        self._closed = True
+        self.rollback()
+
 
 Step = Callable[[Session], None]
-LAST_STEPS: list[Step] = []
-
-
-def last_step(step: Step) -> Step:
-    """What is to be done in each transaction, before it commits."""
-    LAST_STEPS.append(step)
-    return step
-
-
-class Turn(Session):
-    """A session of a request: what state it sees is known before anything is asked."""
-
-    def _begun(self) -> None:
-        for step in FIRST_STEPS:
-            step(self)
-
-
 FIRST_STEPS: list[Step] = []
+LAST_STEPS: list[Step] = []
 
 
 def first_step(step: Step) -> Step:
     """What is to be done first in each transaction of a request."""
     FIRST_STEPS.append(step)
+    return step
+
+
+def last_step(step: Step) -> Step:
+    """What is to be done in each transaction, before it commits."""
+    LAST_STEPS.append(step)
     return step
