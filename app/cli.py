@@ -78,7 +78,7 @@ FILTERS = {
 
 # What messages call the parameters of POST /imports. What they quote from a document is left as it is.
 PARAMETER = re.compile(
-    r"""「[^」]*」|(?<=\s)'[^']*'|(?<![\w".-])(?P<name>fiscal_year|municipality_code|on_rename|on_repeat|numbering"""
+    r"""「[^」]*」|(?<=\s)'[^']*'|(?<![\w".-])(?P<name>fiscal_year|municipality_code|on_rename|on_renumber|on_repeat|numbering"""
     r"""|(?<=with )(?:plan|title|sheet|mapping)|(?<=Leave )plan|(?<=municipality_code and )municipality"""
     r"""|(?:plan|title|municipality|sheet|encoding|mapping)(?= [はがをにでと]))(?:=(?P<value>\w+))?(?![\w"-])""",
     re.ASCII,

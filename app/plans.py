@@ -179,7 +179,7 @@ def change_plan(held: PlanToChange, patch: PlanPatch, session: Writing) -> Respo
                 pointer="/municipality_code",
             )
         )
-    _refuse_lost_codes(session, held.row["id"], fields["ratings"])
+    refuse_lost_codes(session, held.row["id"], fields["ratings"])
     held.confirm()
     save(session, Plan, [{"id": held.row["id"], **fields}])
     return written(PLANS.one(session, held.row["id"]))
@@ -273,7 +273,7 @@ def has_usual_order(scale: list[dict[str, Any]]) -> bool:
     return _family(scale) is not None and in_usual_order(scale) == scale
 
 
-def _refuse_lost_codes(session: Session, plan: int, scale: list[dict[str, Any]]) -> None:
+def refuse_lost_codes(session: Session, plan: int, scale: list[dict[str, Any]]) -> None:
     in_use = (
         sa.select(EVALUATION.c.rating)
         .distinct()

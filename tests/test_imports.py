@@ -1106,3 +1106,224 @@ def test_the_seed_may_come_in_any_encoding(admin: httpx.Client):
     told = report(post(admin, seed.encode("cp932"), "seed.txt", plan=PLAN, encoding="shift_jis"))
     assert told["unchanged"]["evaluation"] == 26
     assert errors(post(admin, seed.encode(), "seed.txt", plan=PLAN, encoding="klingon"))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What contradicts itself, or what is on record, is asked about
+
+
+def listed(client: httpx.Client, **query: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = client.get("/measures", params=query).json()["results"]
+    return found
+
+
+def test_measures_without_numbers_are_told_apart_by_their_sections_too(admin: httpx.Client):
+    head = ["基本目標", "事業名", "R5実績", "評価"]
+    table = [["子育て", "研修", "x", "A"], ["教育", "研修", "y", "B"], ["教育", "講座", "z", "B"]]
+    report(post(admin, text(head, *table), numbering="order", **NEW))
+    before = rows(admin)
+    again = report(post(admin, text(head, *table), numbering="order", plan="new"))
+    assert (again["updated"], rows(admin)) == (dict.fromkeys(again["updated"], 0), before)
+    later = text(["基本目標", "事業名", "R6実績", "評価"], *table, ["福祉", "研修", "w", "A"])
+    done = report(post(admin, later, numbering="order", plan="new"))
+    assert (done["measures"]["new"], done["created"]["evaluation"]) == (["4"], 4)
+    texts = {row["measure_code"]: row["implementation"] for row in rows(admin, fiscal_year="R6")}
+    assert texts == {"1": "x", "2": "y", "3": "z", "4": "w"}
+
+
+def test_a_title_that_is_left_once_on_both_sides_moved_to_another_section(admin: httpx.Client):
+    head = ["基本目標", "事業名", "R5実績", "評価"]
+    report(post(admin, text(head, ["子育て", "研修", "x", "A"]), numbering="order", **NEW))
+    moved = text(head, ["福祉", "相談", "v", "A"], ["子育て", "案内", "w", "A"], ["福祉", "研修", "x", "A"])
+    assert report(post(admin, moved, numbering="order", plan="new"))["measures"]["new"] == ["2", "3"]
+    assert {row["code"]: row["title"] for row in listed(admin, plan="new")}["1"] == "研修"
+
+
+def test_a_new_number_for_a_title_on_record_is_asked_about(admin: httpx.Client):
+    head = ["大項目", "番号", "施策名", "R5実績", "評価"]
+    whole = [
+        ["1 子育て", "1", "甲", "x", "A"],
+        ["1 子育て", "2", "乙", "x", "A"],
+        ["2 教育", "1", "丙", "x", "A"],
+    ]
+    report(post(admin, text(head, *whole), **NEW))
+    part = text(head, ["1 子育て", "1", "甲", "x", "B"], ["1 子育て", "2", "乙", "x", "A"])
+    first, second = errors(post(admin, part, plan="new"))
+    assert (first["line"], first["text"], second["line"]) == (3, "1", 4)
+    assert first["detail"] == (
+        "Measure 1, 甲, has the title of measure 1-1, which is on record. If it is the same, give it that number "
+        "in the table; if it is another one, tell on_renumber=new."
+    )
+    told = text(head, ["1 子育て", "1-1", "甲", "x", "B"], ["1 子育て", "1-2", "乙", "x", "A"])
+    assert report(post(admin, told, plan="new"))["updated"]["evaluation"] == 1
+    assert report(post(admin, part, plan="new", on_renumber="new"))["measures"]["new"] == ["1", "2"]
+
+
+def test_titles_that_changed_places_are_no_renaming(admin: httpx.Client):
+    report(post(admin, text(HEAD, ["1", "甲", "", "x", "A", ""], ["2", "乙", "", "y", "A", ""]), **NEW))
+    swapped = text(HEAD, ["2", "甲", "", "x", "A", ""], ["1", "乙", "", "y", "A", ""])
+    for error, (code, title, other) in zip(
+        errors(post(admin, swapped, plan="new")), (("2", "甲", "1"), ("1", "乙", "2")), strict=True
+    ):
+        assert error["text"] == title
+        assert f"Measure {code} was called" in error["detail"]
+        assert error["detail"].endswith(
+            f"That is the title of measure {other}, which is on record. Check the number."
+        )
+
+
+KEYED = {"plan": PLAN, "measure_code": "1-1-1", "fiscal_year": 2017, "ordinal": 1}
+KEY = f"{PLAN}/1-1-1/2017/1"
+
+
+@pytest.mark.parametrize(
+    ("told", "wrong"),
+    [
+        (
+            {"key": KEY, "measure_code": "2026-01-01"},
+            f"The key says {KEY}, and measure_code says 2026-01-01.",
+        ),
+        ({"key": KEY, "fiscal_year": 2018}, f"The key says {KEY}, and fiscal_year says 2018."),
+        ({"key": KEY, "ordinal": 2}, f"The key says {KEY}, and ordinal says 2."),
+        ({"key": "another/1-1-1/2017/1"}, f"The key says another/1-1-1/2017/1, and plan says {PLAN}."),
+        ({"fiscal_year_label": "平成30年度"}, "fiscal_year is 2017, and fiscal_year_label is 平成30年度."),
+        ({"rateing": "B"}, "No list has a field rateing. Is it rating?"),
+        ({"備考": "大事"}, "No list has a field 備考. Remove it, or keep it within extra."),
+        ({"rating": "C", "rating_printed": "A"}, "The rating is printed as A, and its code is C."),
+        ({"rating": None, "rating_printed": "A"}, "The rating is printed as A, and its code is blank."),
+    ],
+)
+def test_a_row_that_contradicts_itself_is_asked_about(told: dict[str, Any], wrong: str, admin: httpx.Client):
+    before = rows(admin, PLAN)
+    [error] = errors(post(admin, json.dumps([{**KEYED, **told}]).encode(), "rows.json"))
+    assert (error["line"], error["detail"].startswith(wrong)) == (1, True), error
+    assert rows(admin, PLAN) == before
+
+
+def test_one_rating_corrected_in_an_export_is_asked_about_until_it_is_said_whole(admin: httpx.Client):
+    table = admin.get("/evaluations.csv", params={"plan": PLAN, "fields": "key,rating,rating_printed"}).text
+    old, new = "2017/1,A,A", "2017/1,B,A"
+    assert old in table
+    [error] = errors(post(admin, table.replace(old, new, 1).encode(), "e.csv"))
+    assert "(rating_printed) empty" in error["detail"]
+    done = report(post(admin, table.replace(old, "2017/1,B,", 1).encode(), "e.csv"))
+    assert (done["updated"]["evaluation"], done["unchanged"]["evaluation"]) == (1, 25)
+
+
+def test_what_is_printed_otherwise_than_its_code_on_record_stays(admin: httpx.Client):
+    [row] = rows(admin, PLAN, measure="1-1-1")
+    odd = {"rating": "B", "rating_printed": "A"}
+    assert admin.patch(f"/evaluations/{row['id']}", json=odd, headers=ANY).is_success
+    table = admin.get("/evaluations.csv", params={"plan": PLAN}).content
+    assert report(post(admin, table, "e.csv"))["updated"]["evaluation"] == 0
+
+
+@pytest.mark.parametrize(
+    "line", [f"{PLAN},1-1-1,2017,1,甲をした,乙もした,A", f"{PLAN},1-1-1,2017,1,甲,A,,備考"]
+)
+def test_no_cell_beyond_the_header_of_our_own_tables_is_dropped(line: str, admin: httpx.Client):
+    table = f"plan,measure_code,fiscal_year,ordinal,implementation,rating\n{line}\n"
+    [error] = errors(post(admin, table.encode(), "e.csv"))
+    assert (error["line"], "beyond its header" in error["detail"]) == (2, True)
+
+
+def test_rows_in_our_own_words_may_leave_out_the_plan_that_is_told(admin: httpx.Client):
+    row = {name: cell for name, cell in KEYED.items() if name != "plan"}
+    told = [{**row, "implementation": "新しい実績"}]
+    done = report(post(admin, json.dumps(told).encode(), "rows.json", plan=PLAN))
+    assert done["updated"]["evaluation"] == 1
+    table = "measure_code,fiscal_year,ordinal,implementation\n 1-1-1, 2017, 1,もう一度\n   ,,,\n"
+    assert report(post(admin, table.encode(), "rows.csv", plan=PLAN))["updated"]["evaluation"] == 1
+    assert rows(admin, PLAN, measure="1-1-1")[0]["implementation"] == "もう一度"
+
+
+@pytest.mark.parametrize(
+    ("told", "wrong"),
+    [
+        (
+            {"entity": "evaluation", "key": KEY, "op": "delete", "data": None},
+            "What was removed cannot be imported",
+        ),
+        ({"plan": PLAN, "code": "1-1-1", "title": "題"}, "This may be a section or a measure."),
+        ({"rating": "A", "count": 3, "share": 0.5}, "A summary is counted from evaluations."),
+        (
+            {"plan": PLAN, "code": "1-1-1", "section": "1", "evaluations": []},
+            "Evaluations inside a measure cannot be imported.",
+        ),
+    ],
+)
+def test_what_is_no_row_is_told_why(told: dict[str, Any], wrong: str, admin: httpx.Client):
+    before = rows(admin, PLAN), listed(admin), admin.get("/sections").json()
+    [error] = errors(post(admin, json.dumps([told]).encode(), "rows.json"))
+    assert wrong in error["detail"]
+    assert (rows(admin, PLAN), listed(admin), admin.get("/sections").json()) == before
+
+
+PLAN_ROW = {"slug": PLAN, "title": "計画", "municipality_code": FUJIMI, "municipality": "富士見市"}
+
+
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        ({"slug": "New Slug/あ"}, 422),
+        ({"ratings": None}, 422),
+        ({"ratings": [{"code": "A"}]}, 409),
+        ({"ratings_closed": "はい"}, 422),
+        ({"ratings_closed": None}, 422),
+        ({"first_fiscal_year": "R9", "last_fiscal_year": "R3"}, 422),
+        ({"first_fiscal_year": "H29", "ratings_closed": "TRUE"}, 200),
+    ],
+)
+def test_a_row_of_a_plan_is_checked_as_the_plan_is(told: dict[str, Any], status: int, admin: httpx.Client):
+    answer = post(admin, json.dumps([{**PLAN_ROW, **told}]).encode(), "plan.json")
+    assert answer.status_code == status, answer.text
+    if status == 200:
+        plan = admin.get(f"/plans/{PLAN}").json()
+        assert (plan["first_fiscal_year"], plan["ratings_closed"]) == (2017, True)
+
+
+def test_all_that_is_wrong_with_measures_and_sections_is_told_at_once(admin: httpx.Client):
+    told = [{"plan": PLAN, "code": f"9 {n}", "section": "1", "title": "題"} for n in range(3)]
+    assert [error["line"] for error in errors(post(admin, json.dumps(told).encode(), "m.json"))] == [1, 2, 3]
+    told = [{**KEYED, "measure_code": f"9-{n}"} for n in range(3)]
+    assert [error["line"] for error in errors(post(admin, json.dumps(told).encode(), "e.json"))] == [1, 2, 3]
+
+
+def test_a_title_in_a_list_of_evaluations_renames_nothing_and_says_so(admin: httpx.Client):
+    told = [{**KEYED, "measure_title": "改めた名称", "section": "1", "implementation": "x"}]
+    done = report(post(admin, json.dumps(told).encode(), "e.json"))
+    assert [warning["line"] for warning in done["warnings"] if "keeps its title" in warning["en"]] == [1]
+    assert listed(admin, measure="1-1-1")[0]["title"] != "改めた名称"
+
+
+def test_a_mapping_names_each_column_once(admin: httpx.Client):
+    answer = post(admin, text(HEAD, ROW), mapping='{"5": "extra", "5": "rating"}', **NEW)
+    assert "The mapping has 5 twice" in errors(answer)[0]["detail"]
+
+
+def test_a_long_cell_of_footnotes_costs_no_time(admin: httpx.Client):
+    start = time.monotonic()
+    post(admin, text(HEAD, [*ROW[:4], "A" + "※ " * 4000 + "x", ""]), **NEW)
+    assert time.monotonic() - start < 5
+
+
+def test_a_mapping_that_lists_the_headers_of_another_table_is_asked_about(admin: httpx.Client):
+    made = report(post(admin, text(HEAD, ROW), **NEW))["mapping"]
+    same = post(admin, text(HEAD, ROW), mapping=json.dumps(made), plan="new")
+    assert report(same)["unchanged"]["evaluation"] == 1
+    order = [0, 1, 2, 4, 5, 3]
+    other = text([HEAD[n].replace("H29", "") for n in order], [ROW[n] for n in order])
+    found = errors(post(admin, other, mapping=json.dumps(made), plan="new"))
+    assert [(error["line"], error["column"]) for error in found] == [(2, 4), (2, 5), (2, 6)]
+    assert found[0]["detail"].startswith(
+        "In the mapping the header of column 4 is H29実績, and in this table it is 評価."
+    )
+    assert rows(admin)[0]["rating"] == "A"
+
+
+@pytest.mark.parametrize("mapping", ['{"1": ' + "1" * 5_000 + "}", "[" * 5_000, '{"1": "title"'])
+def test_a_mapping_that_is_no_json_is_refused(mapping: str, admin: httpx.Client):
+    assert (
+        "Write the mapping as JSON"
+        in errors(post(admin, text(HEAD, ROW), mapping=mapping, **NEW))[0]["detail"]
+    )

@@ -116,6 +116,8 @@ class Columns:
         key = str(place) if str(place) in self.mapping else key
         if key is not None:
             self.used.add(key)
+            if key == str(place):
+                self._compare(self.mapping[key], place, name, row)
             return self._told(self.mapping[key], place, texts, row, near)
         if not texts:
             return Column(place, "", "path" if more_labels else "nothing")
@@ -133,6 +135,19 @@ class Columns:
         if said.field is None:
             return Column(place, name, "nothing", dated=year, choices=said.fields)
         return Column(place, name, said.field, dated=year)
+
+    def _compare(self, told: Mapping[str, Any], place: int, name: str, row: Row) -> None:
+        """A mapping that lists the headers it was made for is no mapping of another table."""
+        headers = told.get("headers") or []
+        if headers and not told.get("name") and not any(plain(name) in plain(header) for header in headers):
+            self.notes.wrong(
+                f"mapping では {place} 列目の見出しは「{excerpt(headers[0], 50)}」ですが、この表では"
+                f"「{excerpt(name, 50) or '空欄'}」です。この表の列に合わせて mapping を直してください。",
+                f"In the mapping the header of column {place} is {excerpt(headers[0], 50)}, and in this table it is "
+                f"{excerpt(name, 50) or 'blank'}. Correct the mapping for the columns of this table.",
+                row,
+                place,
+            )
 
     def _told(
         self, told: Mapping[str, Any], place: int, texts: Sequence[str], row: Row, near: int | None

@@ -10,14 +10,16 @@ from typing import IO, Any
 import orjson
 import sqlalchemy as sa
 
+from app import plans
 from app.access import Writer
 from app.changes import ENTITIES, Saved, parents_of, save
 from app.documents import apart
 from app.documents.apart import Understood
 from app.documents.into_measures import IntoMeasures
-from app.documents.into_plans import IntoPlan
+from app.documents.into_plans import IntoPlan, column_of
+from app.documents.marks import code_of
 from app.documents.previewing import shows
-from app.documents.reading import MEDIA_TYPES, Unreadable, kind_of
+from app.documents.reading import MEDIA_TYPES, Problem, Unreadable, kind_of
 from app.documents.refusing import Refused, warning
 from app.documents.told import Told
 from app.kit.bulk import among
@@ -174,6 +176,8 @@ class _Import:
         self.measures = IntoMeasures(plan)
         plan.rate()
         self.stopped, self.spelled = plan.stopped, plan.spelled
+        scale = self.session.scalar(sa.select(PLAN.c.ratings).where(PLAN.c.id == self.plan)) or []
+        self.scale = {rating["code"] for rating in scale}
         self.document = self._document_there()
         if self.document is None and self.fresh and self.keep:
             self.document = self._save_document()
@@ -206,9 +210,43 @@ class _Import:
             elif rating in self.spelled:
                 told["rating"] = self.spelled[rating]
             evaluations.append(told)
+        self._refuse_contradictions(evaluations)
         if not self.fresh and self.head["kind"] == "table":
             self._keep_extra(evaluations)
         return evaluations
+
+    def _refuse_contradictions(self, evaluations: list[dict[str, Any]]) -> None:
+        """A mark that is printed for one rating, beside another one: not guessed, unless it is on record so."""
+        doubtful = {}
+        for row in evaluations:
+            printed, rating = row.get("rating_printed"), row.get("rating", "")
+            if printed and rating != "" and printed != rating:
+                code = self.spelled.get(meant := code_of(printed) or "", meant)
+                if code != rating and code in self.scale:
+                    doubtful[row["measure_id"], row["fiscal_year"], row["ordinal"]] = row
+        if not doubtful:
+            return
+        columns = [EVALUATION.c[name] for name in ("measure_id", "fiscal_year", "ordinal")]
+        told = (*columns, EVALUATION.c.rating, EVALUATION.c.rating_printed)
+        for *key, rating, printed in self.session.execute(
+            sa.select(*told).where(among(self.session, columns, doubtful))
+        ):
+            row = doubtful[tuple(key)]
+            if (rating, printed) == (row["rating"], row["rating_printed"]):
+                del doubtful[tuple(key)]
+        if doubtful:
+            raise Refused(
+                Problem(
+                    row["source_line"],
+                    column_of(self.head, "rating"),
+                    row["rating_printed"],
+                    f"印刷された評価は {row['rating_printed']} ですが、評価の記号は {row['rating'] or '空欄'} です。"
+                    "違うほうを直すか、印刷された評価（rating_printed）を空にしてください。",
+                    f"The rating is printed as {row['rating_printed']}, and its code is {row['rating'] or 'blank'}. "
+                    "Correct what is wrong, or leave what is printed (rating_printed) empty.",
+                )
+                for row in doubtful.values()
+            )
 
     def count(self, saved: Saved) -> None:
         so_far = self.counts["evaluation"]
@@ -289,6 +327,8 @@ class _Import:
         return told | ({"sheets": self.head["sheets"]} if self.head["sheets"] else {})
 
     def finish(self) -> None:
+        if "ratings" in self.part["plan"]:
+            plans.refuse_lost_codes(self.session, self.plan, self.part["plan"]["ratings"])
         changed = any(saved.created or saved.updated for saved in self.counts.values())
         if self.document is None and changed and self.keep:
             self.document = self._save_document()

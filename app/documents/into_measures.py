@@ -1,16 +1,19 @@
 """The sections and measures of a document: known by their codes, made where they are new, never renamed by a guess."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ValidationError
 
 from app.changes import Saved, save
+from app.documents.codes import NO_SECTION
 from app.documents.into_plans import IntoPlan, column_of
 from app.documents.previewing import recode
 from app.documents.reading import Problem as Unclear
-from app.documents.refusing import Refused, refused
+from app.documents.refusing import Refused, unfit, warning
+from app.documents.tables import MOST_PROBLEMS
 from app.kit.session import Session
 from app.kit.text import excerpt, fold
 from app.measures import NewMeasure
@@ -26,47 +29,70 @@ class IntoMeasures:
         self.told, self.plan = into.told, into.id
         self.codes: dict[str, str] = {}  # of measures that were counted: what they are called here
         self.measures = self.part["measures"]
-        of_plan = sa.select(MEASURE.c.code, MEASURE.c.title).where(MEASURE.c.plan_id == self.plan)
-        self.before = dict(self.session.execute(of_plan.order_by(MEASURE.c.code_order)).all())
+        of_plan = sa.select(MEASURE.c.code, MEASURE.c.title, MEASURE.c.section)
+        of_plan = of_plan.where(MEASURE.c.plan_id == self.plan).order_by(MEASURE.c.code_order)
+        self.there = [tuple(row) for row in self.session.execute(of_plan)]
+        self.before = {code: title for code, title, _ in self.there}
         if self.head["counted"]:
             self._recount(self.measures)
-        self._name_what_rows_name(self.measures)
+        self._name_what_rows_name(self.measures, into.warnings)
         self.titles = {row["code"]: row["title"] for row in self.measures if row.get("title") is not None}
         self._refuse_renaming(self.measures)
+        if self.head["kind"] == "table":
+            self._refuse_renumbering(self.measures)
 
     def _recount(self, measures: list[dict[str, Any]]) -> None:
-        """Measures without numbers are known by their titles: those that are here keep their codes."""
-        here = {fold(title): code for code, title in self.before.items()}
-        last = max((int(code) for code in self.before if code.isdecimal()), default=0)
+        """Measures without numbers are known by their titles: those that are here keep their codes.
+
+        Of several with the same title, by the section, too, and those of one section by their order.
+        """
+        here: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for code, title, section in self.there:
+            here[section, fold(title)].append(code)
+        lacking = []
         for row in measures:
-            if (code := here.get(fold(row["title"]))) is None:
+            if same := here[row["section"], fold(row["title"])]:
+                self.codes[row["code"]] = same.pop(0)
+            else:
+                lacking.append(row)
+        # One that is left of a title on both sides moved to another section.
+        left = [(title, code) for (_, title), codes in here.items() for code in codes]
+        once = Counter([title for title, _ in left] + [fold(row["title"]) for row in lacking])
+        moved = {title: code for title, code in left if once[title] == 2}
+        last = max((int(code) for code in self.before if code.isdecimal()), default=0)
+        for row in lacking:
+            if (code := moved.get(fold(row["title"]))) is None:
                 last += 1
                 code = str(last)
-            self.codes[row["code"]] = row["code"] = code
+            self.codes[row["code"]] = code
+        for row in measures:
+            row["code"] = self.codes[row["code"]]
         recode(self.head.get("table", ()), self.codes)
 
-    def _name_what_rows_name(self, measures: list[dict[str, Any]]) -> None:
+    def _name_what_rows_name(self, measures: list[dict[str, Any]], warnings: list[dict[str, Any]]) -> None:
         """A list of evaluations tells enough of its measures to make those that are missing."""
         told = {row["code"] for row in measures}
         lacking = []
         for code, named in self.part["named"].items():
-            if code in told or code in self.before:
+            if code in told:
                 continue
-            if named["title"] is None or named["section"] is None:
-                lacking.append(code)
-            else:
-                measures.append({"line": None, "code": code, **named})
-        if lacking:
-            raise Refused(
-                Unclear(
-                    None,
-                    None,
-                    code,
-                    f"施策 {excerpt(code)} は登録されていません。先に施策の一覧を取り込んでください。",
-                    f"There is no measure {excerpt(code)}. Import the list of measures first.",
+            if code in self.before:
+                if named["title"] not in (None, self.before[code]):
+                    warnings.append(warning(_other_title(code, self.before[code], named)))
+            elif named["title"] is None or named["section"] is None:
+                lacking.append(
+                    Unclear(
+                        named["line"],
+                        None,
+                        code,
+                        f"施策 {excerpt(code)} は登録されていません。先に施策の一覧を取り込んでください。",
+                        f"There is no measure {excerpt(code)}. Import the list of measures first.",
+                    )
                 )
-                for code in lacking
-            )
+            else:
+                measures.append({"code": code, **named})
+        if lacking:
+            raise Refused(lacking)
 
     def _refuse_renaming(self, measures: Sequence[dict[str, Any]]) -> None:
         """Same code, another title: not guessed. What differs by width and spaces alone keeps its title."""
@@ -81,19 +107,58 @@ class IntoMeasures:
                 renamed.append(row)
         self.renamed = [row["code"] for row in renamed]
         if renamed and self.told.on_rename != "update":
+            here = {fold(title): code for code, title in self.before.items()}
+            raise Refused(self._renamed(row, here.get(fold(row["title"]))) for row in renamed)
+
+    def _renamed(self, row: dict[str, Any], other: str | None) -> Unclear:
+        """One whose title is that of another measure here has most likely the wrong number."""
+        code, before = row["code"], self.before[row["code"]]
+        ja, en = (
+            (
+                "名称変更であれば on_rename=update を指定してください。別の施策であれば、番号を確かめてください。",
+                "If it was renamed, tell on_rename=update; if it is another measure, check its number.",
+            )
+            if other is None
+            else (
+                f"「{row['title']}」は登録済みの施策 {other} の名称です。番号を確かめてください。",
+                f"That is the title of measure {other}, which is on record. Check the number.",
+            )
+        )
+        return Unclear(
+            row["line"],
+            column_of(self.head, "title"),
+            excerpt(row["title"], 100),
+            f"施策 {code} の名称が「{before}」から「{row['title']}」に変わっています。{ja}",
+            f"Measure {code} was called {before!r} and is now {row['title']!r}. {en}",
+            row.get("sheet"),
+        )
+
+    def _refuse_renumbering(self, measures: Sequence[dict[str, Any]]) -> None:
+        """A new number for the title of one measure here, whose number this table does not have: not guessed."""
+        numbers = {row["code"] for row in measures}
+        times = Counter(fold(title) for _, title, _ in self.there)
+        here = {fold(title): (code, section) for code, title, section in self.there if code not in numbers}
+        doubtful = []
+        for row in measures:
+            code, section = here.get(fold(row["title"]), (None, None))
+            alike = section == row["section"] or NO_SECTION in (section, row["section"])
+            if code and alike and times[fold(row["title"])] == 1 and row["code"] not in self.before:
+                doubtful.append((row, code))
+        if doubtful and self.told.on_renumber != "new":
             raise Refused(
                 Unclear(
                     row["line"],
-                    column_of(self.head, "title"),
-                    excerpt(row["title"], 100),
-                    f"施策 {row['code']} の名称が「{self.before[row['code']]}」から「{row['title']}」に"
-                    "変わっています。名称変更であれば on_rename=update を指定してください。"
-                    "別の施策であれば、番号を確かめてください。",
-                    f"Measure {row['code']} was called {self.before[row['code']]!r} and is now {row['title']!r}. "
-                    "If it was renamed, tell on_rename=update; if it is another measure, check its number.",
+                    column_of(self.head, "code"),
+                    row["code"],
+                    f"施策 {row['code']}「{excerpt(row['title'])}」と同じ名称の施策が、{code} として登録されています。"
+                    "同じ施策であれば、表の番号を登録済みのものに合わせてください。"
+                    "別の施策であれば on_renumber=new を指定してください。",
+                    f"Measure {row['code']}, {excerpt(row['title'])}, has the title of measure {code}, which is on "
+                    "record. If it is the same, give it that number in the table; if it is another one, tell "
+                    "on_renumber=new.",
                     row.get("sheet"),
                 )
-                for row in renamed
+                for row, code in doubtful
             )
 
     def save_sections(self) -> Saved:
@@ -110,8 +175,8 @@ class IntoMeasures:
                 known.add(section)
                 rows.append({"line": row["line"], "code": section})
         positions = _positions(self.session, SECTION, self.plan, [row["code"] for row in rows])
+        self._check(NewSection, rows)
         for row in rows:
-            self._check(NewSection, row)
             row.pop("line", None)
             if self.head["kind"] == "table":
                 # What a table has no word for, it does not contradict.
@@ -124,54 +189,54 @@ class IntoMeasures:
     def save_measures(self) -> Saved:
         positions = _positions(self.session, MEASURE, self.plan, [row["code"] for row in self.measures])
         sections = _ids(self.session, SECTION, self.plan)
-        rows = []
+        usual = {"section": NO_SECTION, "title": "-"}  # what is told may leave out what is here
+        told_of = [usual | {name: cell for name, cell in row.items() if cell} for row in self.measures]
+        self._check(NewMeasure, told_of)
+        rows, lacking = [], []
         for told in self.measures:
             row = {name: value for name, value in told.items() if name not in ("line", "sheet", "section")}
-            self._check(
-                NewMeasure, {**told, "section": told.get("section") or "0", "title": told.get("title") or "-"}
-            )
             section = told.get("section")
             if section is not None:
-                if section not in sections:
-                    raise Refused(
-                        [
-                            Unclear(
-                                told["line"],
-                                None,
-                                section,
-                                f"節 {excerpt(section)} は登録されていません。先に節の一覧を取り込んでください。",
-                                f"There is no section {excerpt(section)}. Import the list of sections first.",
-                            )
-                        ]
-                    )
                 row["section_id"] = sections[section]
-            if row["code"] not in self.before and ("section_id" not in row or row.get("title") is None):
-                raise Refused(
-                    [
-                        Unclear(
-                            told["line"],
-                            None,
-                            row["code"],
-                            f"施策 {excerpt(row['code'])} はまだないので、名称と節が必要です。",
-                            f"Measure {excerpt(row['code'])} is new: tell its title and its section.",
-                        )
-                    ]
+            if row["code"] not in self.before and (section is None or row.get("title") is None):
+                lacking.append(
+                    Unclear(
+                        told["line"],
+                        None,
+                        row["code"],
+                        f"施策 {excerpt(row['code'])} はまだないので、名称と節が必要です。",
+                        f"Measure {excerpt(row['code'])} is new: tell its title and its section.",
+                    )
                 )
             rows.append({"plan_id": self.plan, "position": positions[row["code"]], **row})
+        if lacking:
+            raise Refused(lacking)
         return save(self.session, Measure, rows)
 
     def ids(self) -> dict[str, int]:
         """By the codes of the plan's measures, once they are saved."""
         return _ids(self.session, MEASURE, self.plan)
 
-    def _check(self, shape: type[BaseModel], row: dict[str, Any]) -> None:
-        try:
-            shape.model_validate(
-                {"plan": self.slug}
-                | {name: value for name, value in row.items() if name not in ("line", "sheet")}
-            )
-        except ValidationError as error:
-            raise refused(error, row.get("line") or 0) from None
+    def _check(self, shape: type[BaseModel], rows: Iterable[dict[str, Any]]) -> None:
+        problems: list[Unclear] = []
+        for row in rows:
+            told = {name: value for name, value in row.items() if name not in ("line", "sheet")}
+            try:
+                shape.model_validate({"plan": self.slug} | told)
+            except ValidationError as error:
+                problems += unfit(error, row.get("line"))
+        if problems:
+            raise Refused(problems[:MOST_PROBLEMS])
+
+
+def _other_title(code: str, before: str, named: Mapping[str, Any]) -> Unclear:
+    return Unclear(
+        named["line"],
+        None,
+        excerpt(named["title"], 100),
+        f"施策 {code} の名称は「{before}」のままです。改めるには、施策の一覧を取り込んでください。",
+        f"Measure {code} keeps its title {before!r}. To change it, import the list of measures.",
+    )
 
 
 def _ids(session: Session, table: sa.Table, plan: int) -> dict[str, int]:

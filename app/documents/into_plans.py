@@ -12,13 +12,13 @@ from app.changes import Saved, hold, save
 from app.documents.marks import STOPPED
 from app.documents.numbering import ASCII
 from app.documents.reading import Problem as Unclear
-from app.documents.refusing import Refused, refused, warning
+from app.documents.refusing import Refused, unfit, warning
 from app.documents.told import Told
 from app.documents.vocabulary import of_a_year
 from app.kit.errors import Finding, Invalid, Say
 from app.kit.session import Session
 from app.kit.text import excerpt
-from app.models import PLAN, Plan, PlanFields
+from app.models import PLAN, Plan
 
 
 class IntoPlan:
@@ -112,7 +112,7 @@ class IntoPlan:
 
     def _told_of_plan(self) -> dict[str, Any]:
         """The columns of the plan that are told, by the document or beside it, checked."""
-        row = {name: value for name, value in self.part["plan"].items() if name not in ("slug", "line")}
+        row = {name: value for name, value in self.part["plan"].items() if name != "line"}
         told = {
             name: getattr(self.told, name)
             for name in ("municipality_code", "municipality", "title")
@@ -121,11 +121,11 @@ class IntoPlan:
         if not row:
             return ({"title": self.head["title"]} if self.head["title"] else {}) | told
         try:
-            whole = PlanFields.model_validate(
+            whole = plans.NewPlan.model_validate(
                 {"title": "-", "municipality_code": "112356", "municipality": "-", **row}
             )
         except ValidationError as error:
-            raise refused(error, self.part["plan"]["line"]) from None
+            raise Refused(unfit(error, self.part["plan"]["line"])) from None
         dumped = whole.model_dump()
         return {name: dumped[name] for name in row} | told
 

@@ -41,15 +41,14 @@ def warning(unclear: Unclear) -> dict[str, Any]:
     return {"ja": unclear.ja, "en": unclear.en, **{name: value for name, value in place.items() if value}}
 
 
-def refused(error: ValidationError, line: int) -> Refused:
+def unfit(error: ValidationError, line: int | None) -> list[Unclear]:
     """Values that the shape of a row does not take."""
-    return Refused(
-        Unclear(
-            line,
-            None,
-            excerpt(str(each["input"]), 100),
-            f"{'.'.join(map(str, each['loc']))}: {each.get('ctx', {}).get('ja', '値が正しくありません。')}",
-            f"{'.'.join(map(str, each['loc']))}: {each['msg']}",
+    problems = []
+    for each in error.errors():
+        place = ".".join(map(str, each["loc"]))
+        ja, en = each.get("ctx", {}).get("ja", "値が正しくありません。"), each["msg"]
+        text = excerpt(str(each["input"]), 100) if place else ""
+        problems.append(
+            Unclear(line, None, text, f"{place}: {ja}" if place else ja, f"{place}: {en}" if place else en)
         )
-        for each in error.errors()
-    )
+    return problems

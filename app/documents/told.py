@@ -4,10 +4,11 @@ import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from app.documents.vocabulary import FIELDS, plain
 from app.fiscal_years import FiscalYearParameter
-from app.kit.text import ONE_LINE, refusal
+from app.kit.text import ONE_LINE, excerpt, refusal
 from app.models import Label, Slug, Title
 from app.municipalities import MunicipalityCode
 
@@ -18,14 +19,30 @@ class ColumnTold(BaseModel):
     field: Annotated[str, Field(max_length=20)]
     fiscal_year: FiscalYearParameter | None = None
     name: Label | None = None  # that a column without a field of its own is kept under
+    headers: list[str] = []  # that the report had seen there: those of another table are asked about
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    told = dict(pairs)
+    if len(told) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise refusal(
+            "mapping",
+            f"mapping に「{excerpt(twice, 30)}」が 2 回あります。どちらかを消してください。",
+            f"The mapping has {excerpt(twice, 30)} twice. Remove one of them.",
+        )
+    return told
 
 
 def _mapping(given: Any) -> Any:
     """As JSON text, as an object of columns, or as a report lists it."""
     if isinstance(given, str):
         try:
-            given = json.loads(given)
-        except ValueError:
+            given = json.loads(given, object_pairs_hook=_each_once)
+        except PydanticCustomError:
+            raise
+        except (ValueError, RecursionError):
             raise refusal(
                 "mapping",
                 'mapping は JSON で書いてください。例: {"3": "title"} (名前と値を二重引用符で囲みます)',
@@ -37,8 +54,10 @@ def _mapping(given: Any) -> Any:
             if not isinstance(each, dict) or not isinstance(each.get("column"), int):
                 raise _no_mapping()
             told = {name: value for name, value in each.items() if name not in ("column", "header")}
-            if listed.setdefault(str(each["column"]), told) != told:
-                listed[str(each["column"])].pop("fiscal_year", None)  # sheets of several years tell theirs
+            of_column = listed.setdefault(str(each["column"]), {**told, "headers": []})
+            if of_column.get("fiscal_year") != told.get("fiscal_year"):
+                of_column.pop("fiscal_year", None)  # sheets of several years tell theirs
+            of_column["headers"] += [each["header"]] if isinstance(each.get("header"), str) else []
         given = listed
     if not isinstance(given, dict):
         raise _no_mapping()
@@ -142,6 +161,16 @@ class Told(BaseModel):
         Annotated[
             Literal["update"],
             Field(description="Give measures the titles that the document has (名称の変更)"),
+        ]
+        | None
+    ) = None
+
+    on_renumber: (
+        Annotated[
+            Literal["new"],
+            Field(
+                description="Take measures whose title is on record under another number as others (番号の変更)"
+            ),
         ]
         | None
     ) = None

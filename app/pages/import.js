@@ -34,7 +34,7 @@ const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[
 
 function parameters() {
   const asked = new URLSearchParams({ name: file.files[0].name, plan: isNew() ? form.elements.slug.value : plan.value });
-  const names = ["fiscal_year", "encoding", "on_rename", "on_repeat", "numbering", "sheet"];
+  const names = ["fiscal_year", "encoding", "on_rename", "on_renumber", "on_repeat", "numbering", "sheet"];
   for (const name of isNew() ? [...names, "municipality_code", "municipality", "title"] : names)
     if (form.elements[name].value) asked.set(name, form.elements[name].value);
   if (Object.keys(corrected).length) asked.set("mapping", JSON.stringify(corrected));
@@ -82,7 +82,7 @@ function place({ sheet, line, column }) {
 const FIELDS = Object.keys(columns).join("|");
 const ANSWERS = new RegExp(
   '\\{"(?<of>\\d+)": (?<whole>\\{"field": [^{}]+\\})\\}|' +
-  "(?<name>fiscal_year|encoding|on_rename|on_repeat|numbering|(?<=with )sheet|sheet(?= で))(?:=(?<value>\\w+))?" +
+  "(?<name>fiscal_year|encoding|on_rename|on_renumber|on_repeat|numbering|(?<=with )sheet|sheet(?= で))(?:=(?<value>\\w+))?" +
   `|(?<mapping>mapping)|(?:\\{"(?<number>\\d+)": )?"(?<field>${FIELDS})"\\}?` +
   `|\\b(?<one>${FIELDS})(?= / )|(?<= / |mapping で |column to )(?<other>${FIELDS})\\b`,
   "g",
