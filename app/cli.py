@@ -175,6 +175,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     importing.add_argument("--on-repeat", choices=["skip", "keep"], help="what to do with rows that say 再掲")
     importing.add_argument("--on-rename", choices=["update"], help="give measures the titles of the document")
+    importing.add_argument(
+        "--on-renumber",
+        choices=["new"],
+        help="measures with a title on record under another number are others",
+    )
     importing.set_defaults(run=_import)
 
     exporting = commands.add_parser("export", help="write a list, the summary or a year's table into a file")

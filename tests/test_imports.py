@@ -1327,3 +1327,23 @@ def test_a_mapping_that_is_no_json_is_refused(mapping: str, admin: httpx.Client)
         "Write the mapping as JSON"
         in errors(post(admin, text(HEAD, ROW), mapping=mapping, **NEW))[0]["detail"]
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line", "why"),
+    [
+        ("rows.json", '[\n{"a": 1,\n,}]', 3, "unexpected character, expected a string key, column 1"),
+        ("rows.json", '{"a": NaN}', 1, "unexpected character, expected a JSON value, column 7"),
+        ("rows.json", '{"a": 1e999}', 1, "number is infinity when parsed as double, column 7"),
+        ("rows.jsonl", '{"plan": "a"}\n{"a"', 2, "unexpected end of data, column 5"),
+    ],
+)
+def test_where_a_text_is_no_json_is_told(name: str, content: str, line: int, why: str, admin: httpx.Client):
+    [error] = errors(post(admin, content.encode(), name))
+    assert (error["line"], error["detail"]) == (line, f"This is not valid JSON ({why}).")
+
+
+def test_what_is_told_in_vain_is_said(admin: httpx.Client):
+    told = {"mapping": '{"1": "title"}', "fiscal_year": "R5"}
+    done = report(post(admin, json.dumps([KEYED]).encode(), "rows.json", **told))
+    assert done["warnings"][0]["en"] == "These rows name their fields: fiscal_year, mapping had no effect."

@@ -146,6 +146,7 @@ def _main() -> None:
         found = None
         if isinstance(source, Records):
             head, rows = _of_records(source, plan)
+            head["warnings"] += _unused(asked)
         elif len(sheets) == 1 and not asked["mapping"] and (wrong := records.strangers(sheets[0])):
             head["problems"] = [asdict(problem) for problem in wrong]
         else:
@@ -230,6 +231,15 @@ def _chunks(found: Recognised) -> Iterator[list[dict[str, Any]]]:
             {name: getattr(evaluation, name) for name in names} | {"plan": ""}
             for evaluation in found.evaluations[start : start + CHUNK]
         ]
+
+
+def _unused(asked: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What was told for tables and has no meaning for rows in our own words."""
+    names = {"fiscal_year": "fiscal_year", "sheets": "sheet", "mapping": "mapping", "numbering": "numbering"}
+    told = [name for field, name in names.items() if asked[field]]
+    ja = f"項目の名前のある行なので、{'、'.join(told)} は使いませんでした。"
+    en = f"These rows name their fields: {', '.join(told)} had no effect."
+    return [asdict(Problem(None, None, "", ja, en))] * bool(told)
 
 
 def _of_records(source: Records, plan: str | None) -> tuple[dict[str, Any], Iterator[list[dict[str, Any]]]]:

@@ -336,6 +336,11 @@ def read_records(content: bytes, *, lines: bool, encoding: str | None = None) ->
 def _parsed(text: str, line: int | None, lost: tuple[str, str] = ("", "")) -> Any:
     try:
         return orjson.loads(text)
-    except orjson.JSONDecodeError:
+    except orjson.JSONDecodeError as error:
         ja, en = lost
-        raise Unreadable(line, f"JSON として読み取れません。{ja}", f"This is not valid JSON.{en}") from None
+        why = f"{error.msg.partition(':')[0]}, column {error.colno}"
+        raise Unreadable(
+            line or error.lineno,
+            f"JSON として読み取れません（{why}）。{ja}",
+            f"This is not valid JSON ({why}).{en}",
+        ) from None
