@@ -1789,3 +1789,18 @@ def test_lines_that_tell_in_turn_what_was_planned_and_done_are_told() -> None:
     assert (warning.line, warning.column, "実績、計画" in warning.ja) == (2, 3, True)
     assert table(f"{header}1,学習,新規,a,B\n,,継続,b,A").warnings == []
     assert table(f"{header}1,学習,計画,a,B\n2,食堂,新規,b,A").warnings == []
+
+
+def test_sheets_that_are_numbered_headings_are_read_as_such_where_numbers_begin_anew() -> None:
+    header = "番号,事業名,実績,評価"
+    title = "い計画\n令和5年度実績"
+    first = ("基本目標1", f"{title}\n{header}\n1,学習,x,A\n2,相談,x,A")
+    found = book(first, ("基本目標２ 仕事", f"{title}\n{header}\n1,講座,y,B\n2,相談,y,B"))
+    assert [row[1] for row in brief(found)] == ["学習", "相談", "講座", "相談"]
+    assert [each.code for each in found.evaluations] == ["1-1", "1-2", "2-1", "2-2"]
+    assert [*found.sections.items()] == [("1", ("基本目標1", None)), ("2", ("基本目標２", "仕事"))]
+    assert "were read as headings" in found.warnings[0].en
+    on = book(first, ("基本目標2", f"{title}\n{header}\n3,講座,y,B"))
+    assert [each.code for each in on.evaluations] == ["1", "2", "3"]
+    other = book(first, ("総務課", f"{title}\n{header}\n1,講座,y,B"))
+    assert other.problems[0].en.startswith("Measure 1 has another title on")

@@ -7,16 +7,18 @@ number or heading says; the headings between it and the measure lead to the meas
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from app.documents.numbering import label
 from app.documents.tables import LONGEST, MOST_LABELS, Entry, Notes, folded
-from app.documents.vocabulary import plain
+from app.documents.vocabulary import plain, year_alone
+from app.kit.text import excerpt
 
 CODE = re.compile(r"[^\s/,\u0000-\u001f\u007f-\u009f]{1,64}")
 NOT_DIGITS = re.compile("[^0-9０-９]")
 MAY_NUMBER = re.compile("(番号|コード|CD|ID|No\\.?)$", re.I)  # at the end of a header
+KANJI_DIGITS = "一二三四五六七八九十"
 NO_SECTION = "0"  # where a table has none
 
 
@@ -66,11 +68,29 @@ class Codes:
         self.numbering = numbering
         self.notes = notes
         self.counted: dict[tuple[str, str], str] = {}  # by headings and title, where measures have no numbers
+        self._take_from_sheets(entries)
         self.with_headings = _begin_anew(entries)
         self.all_asked = numbering is None and not any(entry.own or entry.block.coded for entry in entries)
         if self.all_asked and entries:
             self.notes.sheet = entries[0].sheet
             self._ask_number(entries[0])  # once for all of them
+
+    def _take_from_sheets(self, entries: Sequence[Entry]) -> None:
+        """Sheets called 基本目標1 and 基本目標2 are headings if numbers begin anew on each, and none stands above."""
+        names = dict.fromkeys(entry.sheet or "" for entry in entries)
+        numbered = {found.numbers for name in names if (found := label(name)) and _is_heading(name)}
+        if len(names) < 2 or len(numbered) < len(names) or not _differ_by_sheet(entries):
+            return
+        if any(entry.groups or entry.block.coded or not entry.numbers for entry in entries):
+            return
+        for entry in entries:
+            entry.groups = [entry.sheet or ""]
+        listed = "、".join(names)
+        self.notes.sheet = None
+        self.notes.warn(
+            f"シートごとに番号が始まるので、シートの名前（{excerpt(listed, 100)}）を見出しとして読みました。",
+            f"Numbers begin anew on each sheet: their names ({excerpt(listed, 100)}) were read as headings.",
+        )
 
     def of(self, entry: Entry) -> Called | None:
         numbers = entry.numbers
@@ -143,6 +163,21 @@ class Codes:
             entry.row,
             entry.block.title,
         )
+
+
+def _is_heading(name: str) -> bool:
+    """Whether the numbered name of a sheet says what it counts: 基本目標1 does, 一 and R5 do not."""
+    return not year_alone(name) and any(each.isalpha() and each not in KANJI_DIGITS for each in name)
+
+
+def _differ_by_sheet(entries: Iterable[Entry]) -> bool:
+    """Whether a number stands on several sheets, for different measures."""
+    seen: dict[tuple[int, ...], tuple[str | None, str]] = {}
+    for entry in entries:
+        sheet, title = seen.setdefault(entry.numbers, (entry.sheet, entry.title))
+        if sheet != entry.sheet and folded(title) != folded(entry.title):
+            return True
+    return False
 
 
 def _begin_anew(entries: Sequence[Entry]) -> bool:
