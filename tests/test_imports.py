@@ -1065,7 +1065,7 @@ def test_percentages_are_read_as_they_are_shown(admin: httpx.Client):
     report(post(admin, out.getvalue(), "shares.xlsx", **NEW))
     assert [row["extra"] for row in rows(admin)] == [
         {"率": "93%", "割合": "66.67%"},
-        {"率": "92.5%", "割合": "75"},
+        {"率": "92.5%", "割合": "75%"},
     ]
     line = ods_line("1-3", *ROW[1:], ODS_SHARE, repeated=2)
     report(post(admin, ods(ods_line(TITLE), ods_line(*HEAD, "率", "割合"), line), "shares.ods", **NEW))

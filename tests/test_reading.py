@@ -1,13 +1,20 @@
 """Reading: whatever the encoding and the line ends, the same cells come out, exactly as printed."""
 
+import io
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
+import xlsxwriter
 
-from app.documents.reading import MOST_CELLS, MOST_LINES, Row, Sheet, Unreadable, read, read_csv
+from app.documents.reading import MOST_CELLS, MOST_LINES, Row, Sheet, Unreadable, read, read_csv, read_file
+from app.documents.recognising import recognise
+from app.documents.tables import Asked
 
 SEED = (Path(__file__).parent.parent / "seed" / "fujimi-h29.txt").read_bytes()
 TEXT = SEED.decode("utf-8")
@@ -156,3 +163,130 @@ def test_a_table_that_is_wider_than_any_table_is_refused_at_its_line(reads: Call
         reads(b"a\n" + mark * 1000 + b"\n")
     assert (caught.value.problem.line, "1,001 columns" in caught.value.problem.en) == (2, True)
     assert len(reads(b"a\n" + mark * 999 + b"\n").rows) == 2
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Workbooks
+
+
+def workbook(*lines: list[Any], **settings: Any) -> tuple[io.BytesIO, xlsxwriter.Workbook]:
+    """Cells; one with a format is a value and its format."""
+    out = io.BytesIO()
+    book = xlsxwriter.Workbook(out, settings)
+    sheet = book.add_worksheet("一")
+    for line, cells in enumerate(lines):
+        for column, cell in enumerate(cells):
+            value, shape = cell if isinstance(cell, tuple) else (cell, None)
+            sheet.write(line, column, value, book.add_format({"num_format": shape}) if shape else None)
+    return out, book
+
+
+def opened(out: io.BytesIO, book: xlsxwriter.Workbook) -> Sheet:
+    book.close()
+    found = read_file(out.getvalue(), "a.xlsx")
+    assert isinstance(found, list)
+    return found[0]
+
+
+FORMATS = [
+    (126, '0"件"', "126件"),
+    (126, "0\\件", "126件"),
+    (3, '"第"0"節"', "第3節"),
+    (3.5, 'General"ha"', "3.5ha"),
+    (91.6666667, "0.0", "91.7"),
+    (1.2, "0.00", "1.20"),
+    (1.005, "0.00", "1.01"),  # a little less in binary, which spreadsheets do not show
+    (1e-9, "0.00", "0.00"),
+    (1234567.5, "#,##0", "1,234,568"),
+    (1234567.5, '#,##0.00"円"', "1,234,567.50円"),
+    (-5, '#,##0;"▲ "#,##0', "▲ 5"),
+    (-5, "#,##0;[Red]△#,##0", "△5"),
+    (-5, '0"件"', "-5件"),
+    (-0.3, "0", "0"),
+    (0, '#,##0;-#,##0;"－"', "－"),
+    (-1234, '_ * #,##0_ ;_ * -#,##0_ ;_ * "-"_ ;_ @_ ', "-1,234"),
+    (7, "000", "007"),
+    (2, "0.0#", "2.0"),
+    (0.925, '0%"増"', "93%増"),
+    (2017, "0", "2017"),
+    (2017, '0"年度"', "2017年度"),
+    (126, 38, "126"),
+    ("－", "#,##0", "－"),
+    (46113, '[$-411]ggge"年度"', "令和8年度"),
+    (46113, "[$-411]ge.m.d", "R8.4.1"),
+    (46113, 'yyyy"年"m"月"d"日";@', "2026年4月1日"),
+    (46113, "yyyy-mm-dd", "2026-04-01"),
+    (43586, '[$-411]ggge"年"', "令和1年"),
+    (43586, '[$-ja-JP-x-gannen]ggge"年"', "令和元年"),
+    (43585, '[$-411]ggge"年"', "平成31年"),
+    (46113, 58, "令和8年4月1日"),  # known by its number alone
+    (46113, 56, "4月1日"),
+]
+
+
+@pytest.mark.parametrize(("value", "shape", "shown"), FORMATS)
+def test_a_number_is_read_as_its_format_shows_it(value: float | str, shape: str | int, shown: str) -> None:
+    sheet = opened(*workbook([(value, shape)]))
+    assert (sheet.rows[0].cells, sheet.notes) == ([shown], [])
+
+
+def test_days_are_counted_from_where_the_workbook_counts_them() -> None:
+    out, book = workbook(date_1904=True)
+    book.worksheets()[0].write_datetime(
+        0, 0, date(2026, 4, 1), book.add_format({"num_format": '[$-411]ggge"年度"'})
+    )
+    assert opened(out, book).rows[0].cells == ["令和8年度"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shape", "read_as", "said"),
+    [
+        (0.5, "# ?/?", "0.5", "This number has a format."),
+        (5000, "0.00E+00", "5000", "This number has a format."),
+        (5000, "#,##0,", "5000", "This number has a format."),
+        (5, "[>3]0;0.0", "5", "This number has a format."),
+        (0, "0;-0;", "0", "This number has a format."),  # hidden, and not lost
+        (1e300, "0.0", "1e+300", "This number has a format."),
+        (5, "0" * 300, "5", "This number has a format."),
+        (40, '[$-411]ggge"年"', "40", "This number has a format."),
+        (46113, "[$-411]ggge(aaa)", "46113", "This number has a format."),
+        (46113, "yyyy/m/d", "2026-04-01", "This cell is a date."),
+        (0.5, "h:mm", "12:00:00", "This cell is a date."),
+    ],
+)
+def test_what_a_format_that_is_not_simple_shows_is_told_to_be_unknown(
+    value: float, shape: str, read_as: str, said: str
+) -> None:
+    sheet = opened(*workbook(["a"], ["", (value, shape)]))
+    assert sheet.rows[1].cells == ["", read_as]
+    [note] = sheet.notes
+    assert (note.line, note.column, note.text, note.sheet) == (2, 2, read_as, "一")
+    assert note.en.startswith(said)
+    assert "文字列のセルに" in note.ja
+
+
+def test_a_text_in_a_cell_of_a_number_stays_as_it_is() -> None:
+    out, book = workbook([(126, "0.0"), (125, "0.0")])
+    book.close()
+    changed = io.BytesIO()
+    with zipfile.ZipFile(out) as old, zipfile.ZipFile(changed, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b"<v>126</v>", "<v>約126</v>".encode()))
+    [sheet] = read_file(changed.getvalue(), "a.xlsx")
+    assert isinstance(sheet, Sheet)
+    assert (sheet.rows[0].cells, sheet.notes) == (["約126", "125.0"], [])
+
+
+def test_numbers_without_a_format_stay_as_they_are() -> None:
+    sheet = opened(*workbook([126, 2017, 91.6666667, (5, "General"), (5, "@"), "1-1"]))
+    assert sheet.rows[0].cells == ["126", "2017", "91.6666667", "5", "5", "1-1"]
+    assert sheet.notes == []
+
+
+def test_the_number_of_a_measure_is_the_one_that_is_shown() -> None:
+    head = ["番号", "事業名", "年度", "実績", "評価"]
+    sheet = opened(*workbook(head, [(1.2, "0.00"), "学習支援", (2017, "0"), (126, '0"件"'), "A"]))
+    found = recognise([sheet], Asked())
+    assert found.problems == []
+    [row] = found.evaluations
+    assert (row.path, row.fiscal_year, row.implementation) == (["1.20"], 2017, "126件")

@@ -1,17 +1,18 @@
-"""What the markup of a workbook says and its reader leaves out: errors, percentages, formulas that were never worked
-out, and in ODS which cells are merged. The reader has been through it before: it is well-formed.
+"""What the markup of a workbook says and its reader leaves out: errors, how numbers are shown, formulas that were never
+worked out, and in ODS which cells are merged. The reader has been through it before: it is well-formed.
 """
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from html import unescape
 from xml.etree import ElementTree
 from zipfile import ZipFile
 
-from app.documents.reading import ERROR
+from app.documents.formats import AS_IT_IS, BUILT_IN, Format, plain
+from app.documents.reading import ERROR, MOST_COLUMNS
 
 Place = tuple[int, int]  # a row and a column, counted from 0
 
@@ -21,8 +22,10 @@ class Markup:
     """Of a sheet: what its cells show where that is more than their value, and what is wrong with its formulas."""
 
     shown: list[tuple[range, range, str]] = field(default_factory=list)
+    printed: list[tuple[Place, str]] = field(default_factory=list)  # the same of single cells
     unsaved: list[Place] = field(default_factory=list)  # formulas without a value
     merged: list[tuple[Place, Place]] = field(default_factory=list)
+    unclear: list[Place] = field(default_factory=list)  # numbers with a format that is not simple
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -31,16 +34,15 @@ class Markup:
 CELL = r"<(?:\w+:)?c\b(?={})([^>]*)(?<!/)>(.*?)</(?:\w+:)?c>"
 FORMULA = re.compile(rb"<(?:\w+:)?f[\s/>]")
 VALUE = re.compile(rb"<(?:\w+:)?v\b[^>]*>([^<]+)<")
-ATTRIBUTE = re.compile(rb'\b([rst])="([^"]*)"')
+ATTRIBUTE = re.compile(r'\b([rst])="([^"]*)"')
+USUAL = re.compile(rb' r="([A-Z]{1,3})([0-9]{1,7})" s="([0-9]+)"')  # of a number, as most programs write it
 REFERENCE = re.compile(r"([A-Z]{1,3})([0-9]+)")
-PERCENT = re.compile(r"(?:\.([0#?]+))?\s*%")
-LITERAL = re.compile(r'"[^"]*"|[\\_*].')  # of a format: what it prints as it stands
-PERCENTAGES = {9: 0, 10: 2}  # formats that every workbook has, and their decimals
 
 
 def of_xlsx(archive: ZipFile) -> dict[str, Markup]:
-    percentages = _percentages(archive)
-    return {name: _of_sheet(archive.read(part), percentages) for name, part in _parts(archive)}
+    formats = _formats(archive)
+    asked = _asked(formats)
+    return {name: _of_sheet(archive.read(part), formats, asked) for name, part in _parts(archive)}
 
 
 def _parts(archive: ZipFile) -> Iterator[tuple[str, str]]:
@@ -54,58 +56,91 @@ def _parts(archive: ZipFile) -> Iterator[tuple[str, str]]:
             yield sheet.get("name", ""), part
 
 
-def _percentages(archive: ZipFile) -> dict[str, int]:
-    """The styles that show percentages, and with how many decimals."""
+def _formats(archive: ZipFile) -> dict[str, Format]:
+    """The styles that show numbers otherwise than they are."""
     if "xl/styles.xml" not in archive.namelist():
         return {}
     styles = _xml(archive, "xl/styles.xml")
-    decimals = dict(PERCENTAGES)
+    book = _xml(archive, "xl/workbook.xml").find("{*}workbookPr")
+    from_1904 = book is not None and book.get("date1904") in ("1", "true")
+    codes = dict(BUILT_IN)
     for each in styles.findall("{*}numFmts/{*}numFmt"):
-        if found := PERCENT.search(LITERAL.sub("", each.get("formatCode", "")).partition(";")[0]):
-            decimals[int(each.get("numFmtId", "0"))] = len(found[1] or "")
-    formats = [int(each.get("numFmtId", "0")) for each in styles.findall("{*}cellXfs/{*}xf")]
-    return {str(place): decimals[number] for place, number in enumerate(formats) if number in decimals}
+        codes[int(each.get("numFmtId", "0"))] = each.get("formatCode", "")
+    formats = {
+        number: Format.of(code, from_1904) for number, code in codes.items() if code.lower() not in AS_IT_IS
+    }
+    used = [int(each.get("numFmtId", "0")) for each in styles.findall("{*}cellXfs/{*}xf")]
+    return {str(place): formats[number] for place, number in enumerate(used) if number in formats}
 
 
 def _xml(archive: ZipFile, part: str) -> ElementTree.Element:
     return ElementTree.fromstring(archive.read(part))  # noqa: S314  (in a child with limits, as all of this)
 
 
-def _of_sheet(xml: bytes, percentages: dict[str, int]) -> Markup:
+def _asked(styles: Iterable[str]) -> re.Pattern[bytes]:
+    """What cells look like that their value does not tell all of."""
+    numbered = _one_of([f'{style}"' for style in styles] or ["none"])
+    told = rf'[^>]*(?:\bt="e"|\bs="{numbered}|>\s*{FORMULA.pattern.decode()})'
+    return re.compile(CELL.format(told).encode(), re.S)
+
+
+def _one_of(words: list[str]) -> str:
+    """A pattern of words, letter by letter: workbooks have thousands of styles, and each cell would try them all."""
+    rests: dict[str, list[str]] = {}
+    for word in words:
+        rests.setdefault(word[0], []).append(word[1:])
+    ways = (first + (_one_of(rest) if any(rest) else "") for first, rest in rests.items())
+    return f"(?:{'|'.join(ways)})"
+
+
+def _of_sheet(xml: bytes, formats: dict[str, Format], asked: re.Pattern[bytes]) -> Markup:
     markup = Markup()
-    styles = "|".join(percentages) or "none"
-    asked = CELL.format(rf'[^>]*(?:\bt="e"|\bs="(?:{styles})"|>\s*{FORMULA.pattern.decode()})')
-    for cell in re.finditer(asked.encode(), xml, re.S):
-        told = {name.decode(): text.decode() for name, text in ATTRIBUTE.findall(cell[1])}
-        kind, place = told.get("t", "n"), _place(told.get("r", ""))
+    for cell in asked.finditer(xml):
         found = VALUE.search(cell[2])
-        value = unescape(found[1].decode()) if found else ""
-        if not value and kind != "str" and FORMULA.search(cell[2]):
-            markup.unsaved.append(place)
-        elif value and kind == "e":
-            _show(markup, place, value)
-        elif value and kind == "n" and told.get("s") in percentages:
-            _show(markup, place, _percentage(value, percentages[told["s"]]))
+        if found and (usual := USUAL.fullmatch(cell[1])) and (its := formats.get(usual[3].decode())):
+            place = int(usual[2]) - 1, _column(usual[1].decode())
+            _of_number(markup, place, found[1], its)
+        else:
+            _of_unusual(markup, cell, formats)
     return markup
+
+
+def _of_unusual(markup: Markup, cell: re.Match[bytes], formats: dict[str, Format]) -> None:
+    told = dict(ATTRIBUTE.findall(cell[1].decode()))
+    kind, place = told.get("t", "n"), _place(told.get("r", ""))
+    found = VALUE.search(cell[2])
+    value = unescape(found[1].decode()) if found else ""
+    if not value and kind != "str" and FORMULA.search(cell[2]):
+        markup.unsaved.append(place)
+    elif value and kind == "e":
+        markup.printed.append((place, value))
+    elif found and kind == "n" and told.get("s") in formats:
+        _of_number(markup, place, found[1], formats[told["s"]])
+
+
+def _of_number(markup: Markup, place: Place, value: bytes, its: Format) -> None:
+    try:
+        number = float(value)
+    except ValueError:  # a text that is not called one, which the reader has as it is
+        return
+    text = its.shown(number)
+    if text is None:
+        markup.unclear.append(place)
+    elif text != plain(number):
+        markup.printed.append((place, text))
 
 
 def _place(reference: str) -> Place:
     found = REFERENCE.fullmatch(reference)
-    if not found:
-        return -1, -1
+    return (int(found[2]) - 1, _column(found[1])) if found else (-1, -1)
+
+
+@lru_cache(maxsize=MOST_COLUMNS)
+def _column(letters: str) -> int:
     column = 0
-    for letter in found[1]:
+    for letter in letters:
         column = 26 * column + ord(letter) - 64
-    return int(found[2]) - 1, column - 1
-
-
-def _show(markup: Markup, place: Place, text: str) -> None:
-    row, column = place
-    markup.shown.append((range(row, row + 1), range(column, column + 1), text))
-
-
-def _percentage(value: str, decimals: int) -> str:
-    return f"{(100 * Decimal(value)).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP):f}%"
+    return column - 1
 
 
 # ---------------------------------------------------------------------------------------------------------

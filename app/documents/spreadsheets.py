@@ -4,7 +4,7 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from typing import Any
 from xml.etree import ElementTree
@@ -12,8 +12,10 @@ from xml.etree import ElementTree
 import python_calamine
 
 from app.documents import markup
-from app.documents.markup import Markup
+from app.documents.formats import plain
+from app.documents.markup import Markup, Place
 from app.documents.reading import MOST_COLUMNS, MOST_LINES, Problem, Row, Sheet, Unreadable
+from app.documents.tables import MOST_PROBLEMS
 
 MOST_ENTRIES = 1_000
 MOST_UNPACKED = 150_000_000
@@ -110,9 +112,11 @@ def _sheet(sheet: Any, hidden: bool, more: Markup, kind: str) -> Sheet:
         rows.append(Row(line, cells))
     if more.unsaved and not hidden:
         raise _unsaved(sheet.name, more.unsaved)
-    for lines, columns, text in more.shown:
-        for row in rows[max(lines.start - top, 0) : max(lines.stop - top, 0)]:
-            row.cells[columns.start : columns.stop] = [text] * len(row.cells[columns.start : columns.stop])
+    _show(rows, top, more)
+    if notes:  # what was told of a date that is read as it is shown has become void
+        printed = {(line + 1, column + 1) for (line, column), _ in more.printed}
+        notes = [note for note in notes if (note.line, note.column) not in printed]
+    notes += _unclear(rows, top, more.unclear[:MOST_PROBLEMS], notes, sheet.name)
     merged = more.merged if sheet.merged_cell_ranges is None else sheet.merged_cell_ranges
     _fill_down(rows, top, merged)
     if kind == ".xls":
@@ -149,6 +153,15 @@ def _sheet(sheet: Any, hidden: bool, more: Markup, kind: str) -> Sheet:
     return Sheet(None, rows, sheet.name, spans, notes)
 
 
+def _show(rows: list[Row], top: int, more: Markup) -> None:
+    for lines, columns, text in more.shown:
+        for row in rows[max(lines.start - top, 0) : max(lines.stop - top, 0)]:
+            row.cells[columns.start : columns.stop] = [text] * len(row.cells[columns.start : columns.stop])
+    for (line, column), text in more.printed:
+        if 0 <= line - top < len(rows):
+            rows[line - top].cells[column : column + 1] = [text]
+
+
 def _fill_down(rows: list[Row], top: int, merged: Iterable[Any]) -> None:
     # A row in which nothing begins is the lower part of the one above, and says nothing of its own.
     speaks = [any(cell.strip() for cell in row.cells) for row in rows]
@@ -168,7 +181,7 @@ def _printed(value: Any, line: int, column: int, sheet: str, notes: list[Problem
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+        return plain(value)
     if isinstance(value, int):
         return str(value)
     if isinstance(value, date | datetime | time | timedelta):
@@ -189,6 +202,24 @@ def _printed(value: Any, line: int, column: int, sheet: str, notes: list[Problem
         )
         return shown
     return "" if value is None else str(value)
+
+
+def _unclear(
+    rows: list[Row], top: int, places: Iterable[Place], notes: list[Problem], sheet: str
+) -> Iterator[Problem]:
+    told = {(note.line, note.column) for note in notes}
+    for line, column in places:
+        if 0 <= line - top < len(rows) and (line + 1, column + 1) not in told:
+            yield Problem(
+                line + 1,
+                column + 1,
+                rows[line - top].cell(column + 1),
+                "表示形式のあるセルです。どう表示されているかは読み取れないので、値をこの形で読みました。"
+                "表示どおりにするには、文字列のセルにしてください。",
+                "This number has a format. How it is displayed could not be worked out; it was read like this. "
+                "Make it a text cell to keep what is displayed.",
+                sheet,
+            )
 
 
 def _unsaved(sheet: str, places: list[tuple[int, int]]) -> Unreadable:
