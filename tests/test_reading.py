@@ -290,3 +290,52 @@ def test_the_number_of_a_measure_is_the_one_that_is_shown() -> None:
     assert found.problems == []
     [row] = found.evaluations
     assert (row.path, row.fiscal_year, row.implementation) == (["1.20"], 2017, "126件")
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "ja", "en"),
+    [
+        ([], [], [], []),
+        ([2], [], ["非表示の行 2 も読みました。"], ["Hidden rows were read, too: 2."]),
+        ([], [3], ["非表示の列 3 も読みました。"], ["Hidden columns were read, too: 3."]),
+        (
+            [2, 4, 5, 6, 40],  # the last is empty
+            [2, 3, 8, 9],
+            ["非表示の行 2、4～6 も読みました。", "非表示の列 2～3 も読みました。"],
+            ["Hidden rows were read, too: 2, 4-6.", "Hidden columns were read, too: 2-3."],
+        ),
+        (
+            [*range(1, 61, 2)],
+            [],
+            [f"非表示の行 {'、'.join(map(str, range(1, 41, 2)))} など 30 行も読みました。"],
+            [f"Hidden rows were read, too: {', '.join(map(str, range(1, 41, 2)))} and others, 30 in all."],
+        ),
+    ],
+)
+def test_rows_and_columns_that_are_hidden_are_read_and_told_of(
+    rows: list[int], columns: list[int], ja: list[str], en: list[str]
+) -> None:
+    lines = [["" if line == 40 and rows[-1:] == [40] else "a"] * 3 for line in range(1, 61)]
+    out, book = workbook(*lines)
+    for row in rows:
+        book.worksheets()[0].set_row(row - 1, None, None, {"hidden": True})
+    for column in columns:
+        book.worksheets()[0].set_column(column - 1, column - 1, None, None, {"hidden": True})
+    sheet = opened(out, book)
+    assert [row.cells for row in sheet.rows] == lines
+    assert ([note.ja for note in sheet.notes], [note.en for note in sheet.notes]) == (ja, en)
+    assert {(note.line, note.column, note.text, note.sheet) for note in sheet.notes} <= {
+        (None, None, "", "一")
+    }
+
+
+def test_of_a_hidden_sheet_nothing_is_said_but_that_it_was_not_read() -> None:
+    out, book = workbook(["a"])
+    book.worksheets()[0].set_row(0, None, None, {"hidden": True})
+    book.worksheets()[0].hide()
+    book.add_worksheet("二").activate()
+    assert [note.en for note in opened(out, book).notes] == ["This sheet is hidden and was not read."]
+
+
+def test_a_cell_that_says_hidden_hides_nothing() -> None:
+    assert opened(*workbook(['<row r="1" hidden="1">', ' hidden="1"'])).notes == []

@@ -1,5 +1,6 @@
 """What the markup of a workbook says and its reader leaves out: errors, how numbers are shown, formulas that were never
-worked out, and in ODS which cells are merged. The reader has been through it before: it is well-formed.
+worked out, in XLSX what is hidden, and in ODS which cells are merged. The reader has been through it before: it is
+well-formed.
 """
 
 import posixpath
@@ -26,6 +27,7 @@ class Markup:
     unsaved: list[Place] = field(default_factory=list)  # formulas without a value
     merged: list[tuple[Place, Place]] = field(default_factory=list)
     unclear: list[Place] = field(default_factory=list)  # numbers with a format that is not simple
+    hidden: dict[str, list[range]] = field(default_factory=lambda: {"row": [], "col": []})  # counted from 1
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -37,6 +39,8 @@ VALUE = re.compile(rb"<(?:\w+:)?v\b[^>]*>([^<]+)<")
 ATTRIBUTE = re.compile(r'\b([rst])="([^"]*)"')
 USUAL = re.compile(rb' r="([A-Z]{1,3})([0-9]{1,7})" s="([0-9]+)"')  # of a number, as most programs write it
 REFERENCE = re.compile(r"([A-Z]{1,3})([0-9]+)")
+HIDDEN = re.compile(rb'<(?:\w+:)?(row|col)\b([^<>]*\bhidden="(?:1|true)"[^<>]*)>')
+REACH = re.compile(rb'\b(r|min|max)="([0-9]{1,7})"')
 
 
 def of_xlsx(archive: ZipFile) -> dict[str, Markup]:
@@ -102,6 +106,11 @@ def _of_sheet(xml: bytes, formats: dict[str, Format], asked: re.Pattern[bytes]) 
             _of_number(markup, place, found[1], its)
         else:
             _of_unusual(markup, cell, formats)
+    if b'hidden="' in xml:
+        for kind, attributes in HIDDEN.findall(xml):
+            reach = {name: int(number) for name, number in REACH.findall(attributes)}
+            first, last = (b"r", b"r") if kind == b"row" else (b"min", b"max")
+            markup.hidden[kind.decode()].append(range(reach.get(first, 1), reach.get(last, 0) + 1))
     return markup
 
 

@@ -20,6 +20,7 @@ from app.documents.tables import MOST_PROBLEMS
 MOST_ENTRIES = 1_000
 MOST_UNPACKED = 150_000_000
 MOST_SHEETS = 100
+MOST_TOLD = 20  # stretches of hidden rows or columns that are named
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 # What each kind must have inside, so that an archive of anything else is not taken for it.
 INSIDE = {".xlsx": "xl/workbook.xml", ".ods": "content.xml"}
@@ -132,6 +133,7 @@ def _sheet(sheet: Any, hidden: bool, more: Markup, kind: str) -> Sheet:
                 sheet.name,
             )
         )
+    notes += _read_though_hidden(rows, more.hidden, sheet.name)
     if hidden:
         rows = []
         notes = [
@@ -220,6 +222,38 @@ def _unclear(
                 "Make it a text cell to keep what is displayed.",
                 sheet,
             )
+
+
+def _read_though_hidden(rows: list[Row], hidden: dict[str, list[range]], sheet: str) -> Iterator[Problem]:
+    """Hidden rows and columns in which something stands."""
+    lines = {line for reach in hidden["row"] for line in reach}
+    width = max((len(row.cells) for row in rows), default=0)
+    places = {place for reach in hidden["col"] for place in range(reach.start, min(reach.stop, width + 1))}
+    if lines and (found := [row.line for row in rows if row.line in lines and row.filled()]):
+        yield _hidden("行", "rows", found, sheet)
+    if found := [place for place in sorted(places) if any(row.cell(place).strip() for row in rows)]:
+        yield _hidden("列", "columns", found, sheet)
+
+
+def _hidden(ja: str, en: str, numbers: list[int], sheet: str) -> Problem:
+    stretches: list[list[int]] = []
+    for number in numbers:
+        if stretches and number == stretches[-1][-1] + 1:
+            stretches[-1][1:] = [number]
+        else:
+            stretches.append([number])
+    named = [list(map(str, stretch)) for stretch in stretches[:MOST_TOLD]]
+    others = (" ", "")
+    if len(stretches) > MOST_TOLD:
+        others = f" など {len(numbers):,} {ja}", f" and others, {len(numbers):,} in all"
+    return Problem(
+        None,
+        None,
+        "",
+        f"非表示の{ja} {'、'.join(map('～'.join, named))}{others[0]}も読みました。",
+        f"Hidden {en} were read, too: {', '.join(map('-'.join, named))}{others[1]}.",
+        sheet,
+    )
 
 
 def _unsaved(sheet: str, places: list[tuple[int, int]]) -> Unreadable:
