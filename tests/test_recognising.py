@@ -1804,3 +1804,57 @@ def test_sheets_that_are_numbered_headings_are_read_as_such_where_numbers_begin_
     assert [each.code for each in on.evaluations] == ["1", "2", "3"]
     other = book(first, ("総務課", f"{title}\n{header}\n1,講座,y,B"))
     assert other.problems[0].en.startswith("Measure 1 has another title on")
+
+
+INDICATORS = "No,指標,基準値,目標値,実績値\n3,相談件数,10,20,15\n4,講座数,5,8,8"
+LEADS = "い計画 R5年度実績\n番号,事業名,実績,評価,担当課\n1,読書,x,A,課\n2,食事,y,B,課\n"
+
+
+@pytest.mark.parametrize("title", ["", "成果指標の一覧,,,,\n", "成果指標の一覧,,,,\n\n"])
+@pytest.mark.parametrize("asked", [{}, {"mapping": {"1": {"field": "code"}}}], ids=["", "code"])
+def test_a_table_of_indicators_after_a_blank_line_is_left_out_and_told(
+    title: str, asked: dict[str, Any]
+) -> None:
+    found = table(f"{LEADS}\n{title}{INDICATORS}", **asked)
+    assert [row[:2] for row in brief(found)] == [("1", "読書"), ("2", "食事")]
+    [told] = found.warnings
+    assert (told.line, "another table begins here" in told.en, "次の施策の表" in told.ja) == (6, True, True)
+    again = table(f"{LEADS}\n{INDICATORS}\n\n番号,事業名,実績,評価,担当課\n5,遊び,z,A,課", **asked)
+    assert [row[0] for row in brief(again)] == ["1", "2", "5"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "指標名,基準値,目標値,実績値",
+        "KPI,単位,R5年度目標値,R5年度実績値",
+        "指標,基準値(R1),達成率,評価",
+        "No,指標,R4,R5",
+        "指標,現状,目標,",
+    ],
+)
+def test_indicators_are_no_measures_that_are_counted_as_they_come(head: str) -> None:
+    text = f"い計画 R5年度実績\n事業名,実績,評価,担当課\n読書,x,A,課\n\n{head}\n相談件数,10,20,15"
+    assert [row[1] for row in brief(table(text, numbering="order"))] == ["読書"]
+
+
+def test_indicators_with_the_words_of_a_header_are_no_measures_without_a_title() -> None:
+    found = table(f"{LEADS}\nNo,指標,実績値,評価,担当課\n3,相談件数,10,A,課")
+    assert [row[0] for row in brief(found)] == ["1", "2"]
+
+
+def test_another_header_of_measures_is_asked_about_though_it_has_a_word_of_indicators() -> None:
+    found = table(f"{LEADS}\n番号,重点プロジェクト,成果,目標値,評価\n3,遊び,冊数,2,A")
+    assert [told.line for told in found.problems] == [6]
+
+
+@pytest.mark.parametrize("asked", [{}, {"mapping": {"1": {"field": "code"}}}], ids=["", "code"])
+def test_indicators_right_below_the_measures_are_asked_about(asked: dict[str, Any]) -> None:
+    told = table(f"{LEADS}{INDICATORS}", **asked).problems[0]
+    assert (told.line, "blank line above it" in told.en, "空白の行" in told.ja) == (5, True, True)
+    assert "code" not in told.en
+
+
+@pytest.mark.parametrize("row", ["3,指標,単位,A,課", "3,目標値,実績値,,", "3,KPIの見直し,した,A,課"])
+def test_a_measure_after_a_blank_line_may_speak_of_indicators(row: str) -> None:
+    assert [row[0] for row in brief(table(f"{LEADS}\n{row}"))] == ["1", "2", "3"]

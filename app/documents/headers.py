@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from app.documents.numbering import numbers
+from app.documents.others import LONGEST_CELL, holds_value, is_head
 from app.documents.reading import Row
 from app.documents.tables import Notes, places_told, words_told
 from app.documents.vocabulary import KNOWN, Header, header, is_amount, is_rater, plain, year_alone
@@ -18,7 +18,7 @@ ENOUGH = 3  # different fields make a header: a row of data may well hold one, s
 MOST_ROWS = 3  # of one header
 MOST_ROWS_ABOVE = 300  # filled ones, in which a header has to come
 LEADING = ("path", "title", "section")
-LONGEST_WORD, LONGEST_CELL = 20, 40
+LONGEST_WORD = 20
 
 _plain = lru_cache(maxsize=20_000)(plain)  # of short cells, which repeat
 
@@ -59,9 +59,9 @@ class Headers:
         place = next((n for n in begun if len(cells[n]) == len(told)), None)
         if place is None:
             return None
-        if any(map(_is_value, cells[place])):
+        if any(map(holds_value, cells[place])):
             place = begun[0]
-        if any(map(_is_value, cells[place])):
+        if any(map(holds_value, cells[place])):
             self.notes.warn(
                 "この表には見出しの行がないので、この行から施策として読みました。",
                 "This table has no header: it was read from this line on.",
@@ -86,6 +86,8 @@ class Headers:
             size = self._size(rows, place) if self._may_be_one(rows, place) else 0
             if [row.cells for row in rows[place : place + len(first)]] == header:
                 size = len(first) or size  # it is repeated word for word
+            elif size and is_head(rows[place]) and ("title",) not in self._fields(rows[place]):
+                size = 0  # that of a table of indicators
             if size:
                 found.append(range(place, place + size))
             place += size or 1
@@ -160,13 +162,6 @@ class Headers:
         """What a cell says as a header. Columns that are told by number alone tell nothing of the rows they are in."""
         told = self.words.get(plain(cell)) if cell.strip() else None
         return Header((told["field"],)) if told else header(cell)
-
-
-def _is_value(cell: str) -> bool:
-    """Whether it is too long for a header, or a number or mark and no year."""
-    return len(cell) > LONGEST_CELL or (
-        (numbers(cell) is not None or is_amount(cell)) and year_alone(cell) is None
-    )
 
 
 def _all_short(row: Row) -> bool:

@@ -10,7 +10,7 @@ Where a rule is not sure it does not guess: it says what it found, and how to te
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from app.documents import counts, legends
+from app.documents import counts, legends, others
 from app.documents.codes import take_from_titles
 from app.documents.columns import Columns
 from app.documents.headers import Headers
@@ -109,10 +109,14 @@ class _Document:
         self._check_characters(rows)
         places = self.headers.places(rows, first)
         self.top.read(rows[: first.start], rows[places[0].stop :])
-        ends = [*(place.start for place in places[1:]), len(rows)]
-        blocks = [
-            self.columns.block(rows, place, end, sheet.spans) for place, end in zip(places, ends, strict=True)
-        ]
+        nexts = [*(place.start for place in places[1:]), len(rows)]
+        set_off = others.after_blanks(sheet.rows)
+        blocks: list[Block] = []
+        for place, end in zip(places, nexts, strict=True):
+            other = others.begin(rows, range(place.stop, end), set_off)
+            if other < end:
+                self._tell_other(rows[other])
+            blocks.append(self.columns.block(rows, place, other, sheet.spans))
         # Blocks with the same columns are one table with its header repeated.
         tables = groupby(blocks, key=lambda block: [(column.place, column.field) for column in block.columns])
         return [entry for _, table in tables for entry in self._read_table(table)]
@@ -152,6 +156,15 @@ class _Document:
                 block.rows[place],
             )
         return {row for place, end in places.items() for row in range(place, end)}
+
+    def _tell_other(self, row: Row) -> None:
+        self.notes.warn(
+            "ここからは、見出しの言葉（指標、目標値など）によれば施策の表とは別の表なので、"
+            "次の施策の表の見出しまで読みませんでした。",
+            "By the words of its header (指標, 目標値 and the like) another table begins here, which is not one of "
+            "measures: it was not read, to the next header of measures.",
+            row,
+        )
 
     def _check_characters(self, rows: Sequence[Row]) -> None:
         for row in rows:

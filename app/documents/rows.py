@@ -9,6 +9,7 @@ they are.
 import re
 from collections.abc import Container
 
+from app.documents import others
 from app.documents.asides import Asides, Headings, Line
 from app.documents.numbering import Label, label, no_number
 from app.documents.reading import ERROR, Row
@@ -46,6 +47,12 @@ NO_TITLE = {
         "if a measure, write its title; if it is neither, remove it.",
     ),
 }
+OTHER_HEAD = (
+    "別の表（指標、目標値など）の見出しのようです。この行の上に空白の行を入れれば、ここから下の表は読みません。"
+    "表を分けるか、消してもかまいません。",
+    "This seems to be the header of another table (指標, 目標値 and the like). Put a blank line above it: the table is "
+    "then left out. Or move or remove it.",
+)
 LONGEST_MARK = 40
 
 
@@ -87,6 +94,9 @@ class Rows:
             self.notes.take(row, kind)
             if kind == "heading":
                 self.above.clear()
+            return None
+        if not self.block.explicit and others.is_head(row):
+            self.notes.wrong(*OTHER_HEAD, row)
             return None
         if not self._fits(row, filled):
             return None
