@@ -1858,3 +1858,13 @@ def test_indicators_right_below_the_measures_are_asked_about(asked: dict[str, An
 @pytest.mark.parametrize("row", ["3,指標,単位,A,課", "3,目標値,実績値,,", "3,KPIの見直し,した,A,課"])
 def test_a_measure_after_a_blank_line_may_speak_of_indicators(row: str) -> None:
     assert [row[0] for row in brief(table(f"{LEADS}\n{row}"))] == ["1", "2", "3"]
+
+
+def test_a_line_with_nothing_but_what_is_not_read_is_no_row_of_a_measure() -> None:
+    rows = "1,読書,x,A,,A,達成\n2,食事,y,B,,B,一部\n,,,,,C,未達成"
+    text = f"い計画 R5年度実績\n番号,事業名,実績,評価,備考,評価基準,\n{rows}"
+    found = table(text, mapping={"6": {"field": "ignore"}, "7": {"field": "ignore"}})
+    assert [(row[0], row[3]) for row in brief(found)] == [("1", "A"), ("2", "B")]
+    assert found.warnings == []
+    kept = table(text, mapping={"6": {"field": "extra"}, "7": {"field": "ignore"}})
+    assert kept.evaluations[-1].extra == {"評価基準": "C"}

@@ -101,6 +101,8 @@ class Rows:
         if not self._fits(row, filled):
             return None
         self._check_cells(row)
+        if set(filled).isdisjoint(self.read):
+            return None
         meant = {} if self.block.explicit else self._meant(row)
         row = self._carry_down(row, meant)
         if not self.titles:
