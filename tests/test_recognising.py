@@ -1868,3 +1868,24 @@ def test_a_line_with_nothing_but_what_is_not_read_is_no_row_of_a_measure() -> No
     assert found.warnings == []
     kept = table(text, mapping={"6": {"field": "extra"}, "7": {"field": "ignore"}})
     assert kept.evaluations[-1].extra == {"評価基準": "C"}
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["1-1（再掲）", "再掲1-1", "1-1再掲", "(再)1-1", "1-1 〔再〕", "※再掲：1-1", "1-1\n再掲", "再掲"],
+)
+@pytest.mark.parametrize("asked", [{}, {"mapping": {"1": {"field": "code"}}}], ids=["", "code"])
+def test_a_number_may_say_that_its_measure_stands_elsewhere(number: str, asked: dict[str, Any]) -> None:
+    head = [["い計画 R5年度実績"], ["番号", "事業名", "実績", "評価"], ["1-1", "読書", "x", "A"]]
+
+    def read_with(*rows: list[str]) -> Recognised:
+        rows_read = [Row(line, cells) for line, cells in enumerate([*head, *rows], 1)]
+        return recognise(Sheet("utf-8", rows_read), Asked(**asked))
+
+    found = read_with(["2-1", "食事", "y", "B"], [number, "読書", "x", "A"])
+    assert [row[:2] for row in brief(found)] == [("1-1", "読書"), ("2-1", "食事")]
+    [told] = found.warnings
+    assert (told.line, "repeats measure 1-1" in told.en) == (5, True)
+    differs = only_problem(read_with([number, "読書" if number != "再掲" else "食堂", "z", "C"]))
+    assert differs.line == 4
+    assert "再掲" in differs.en

@@ -61,13 +61,13 @@ class Measures:
         first = [(entry, its) for entry, its in called if its and not entry.again]
         again = {its.code for entry, its in called if its and entry.again}
         self.repeated = {its.code: [] for _, its in first if its.code in again}
-        nameless = any(entry.again and not entry.own for entry in entries)
+        nameless = any(map(_is_nameless, entries))
         by_title = {fold(entry.title): its.code for entry, its in first} if nameless else {}
         for entry, its in called:
             self.notes.sheet = entry.sheet
             if its:
                 self._read(entry, its)
-            elif entry.again and not entry.own:
+            elif _is_nameless(entry):
                 self._find(entry, by_title)
 
     def _read(self, entry: Entry, its: Called) -> None:
@@ -287,6 +287,11 @@ class Measures:
             )
             return None
         return ordinal
+
+
+def _is_nameless(entry: Entry) -> bool:
+    """Whether it says 再掲 and not of which number."""
+    return entry.again and not (entry.code if entry.block.coded else entry.own)
 
 
 def _without_again(title: str) -> str:

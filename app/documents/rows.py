@@ -17,6 +17,9 @@ from app.documents.tables import LONGEST, Block, Entry, Notes, folded, one_line
 
 DITTO = {"〃", "々", "仝", "同上", "”", "″", '"'}
 AGAIN = re.compile(r"[（(〔\[【<＜]?\s*再\s*掲")
+AGAIN_AT_NUMBER = re.compile(
+    r"[※＊*]?\s?(?:[（(〔\[【<＜]\s{0,3}[※＊*]?再(?:\s{0,3}掲)?\s{0,3}[）)〕\]】>＞]|再\s{0,3}掲)\s{0,3}[:：]?"
+)
 NO_NUMBER = {
     None: (
         "番号を読み取れません。第1節、1、(1)、①、1-(1)-①、ア のように書くか、"
@@ -142,6 +145,7 @@ class Rows:
     def _says_again(self, row: Row, filled: list[int]) -> bool:
         return any("再" in cell for cell in row.cells) and (
             any(AGAIN.search(row.cell(place)) for place in self.leading)
+            or any(AGAIN_AT_NUMBER.search(row.cell(place)) for place in self.numbered)
             or any(AGAIN.match(cell) for place in filled if len(cell := row.cell(place)) <= LONGEST_MARK)
         )
 
@@ -245,7 +249,7 @@ class Rows:
         numbers: list[tuple[str, Label | None]] = []
         understood = True
         for place in self.labels:
-            cell = one_line(self.above.get(place, ""))
+            cell = one_line(self._number_of(self.above.get(place, "")))
             may_lack = again or bool(numbers) or len(self.labels) == 1  # some have fewer numbers than others
             if self.block.coded:
                 numbers += [(cell, None)] if cell.strip() else []
@@ -256,12 +260,16 @@ class Rows:
                 self.notes.wrong(*NO_NUMBER[no_number(cell)], row, place)
         return numbers if understood else None
 
+    def _number_of(self, cell: str) -> str:
+        """What the cell says without 再掲."""
+        return cell if self.block.explicit or "再" not in cell else AGAIN_AT_NUMBER.sub("", cell)
+
     def _code(self, row: Row) -> str | None:
         """The code that the row gives, if its table does; where its title is blank, too, the one above."""
         if not self.block.coded:
             return ""
         place = self.codes[0]
-        code = row.cell(place)
+        code = self._number_of(row.cell(place))
         if not self.block.explicit and no_number(code) == "date":
             self.notes.wrong(*NO_NUMBER["date"], row, place)
             return None
