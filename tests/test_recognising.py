@@ -1889,3 +1889,42 @@ def test_a_number_may_say_that_its_measure_stands_elsewhere(number: str, asked: 
     differs = only_problem(read_with([number, "読書" if number != "再掲" else "食堂", "z", "C"]))
     assert differs.line == 4
     assert "再掲" in differs.en
+
+
+@pytest.mark.parametrize(
+    ("line", "legend"),
+    [
+        ("【評価】A（達成）、B（未達成）", {"A": "達成", "B": "未達成"}),
+        (
+            "【進捗状況】A（順調）：予定どおり、B（遅れ）：遅れている",
+            {"A": "順調：予定どおり", "B": "遅れ：遅れている"},
+        ),
+        ("評価区分　A（達成）　B（未達成）", {"A": "達成", "B": "未達成"}),
+        ("※評価：３（達成）／２(一部)／－（対象外）", {"３": "達成", "２": "一部"}),
+        ("◎（達成）　○（一部）", {"◎": "達成", "○": "一部"}),
+        ("【評価】,A（達成）,B（未達成）", {"A": "達成", "B": "未達成"}),
+    ],
+)
+@pytest.mark.parametrize("above", [True, False], ids=["above", "below"])
+def test_a_legend_may_have_its_meanings_in_brackets(line: str, legend: dict[str, str], above: bool) -> None:
+    rows = ["番号,事業名,実績,評価", "1,読書,8,A"]
+    line += "," * (3 - line.count(","))
+    found = table("\n".join(["い計画 R5年度実績", *([line, *rows] if above else [*rows, line])]))
+    assert (found.legend, len(brief(found)), found.warnings) == (legend, 1, [])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ",,【評価】A（達成）、今後も続ける,",
+        ",,評価：A（達成）とした。次年度はB（一部）とならないよう努める,",
+        ",,A（3件）、B（2件）,",
+        ",,【評価】A（12事業）、B（3事業）,",
+        ",,【評価】A（達成）,",
+        ",A（保育所）,B（幼稚園）,B",
+    ],
+)
+def test_brackets_in_the_row_of_a_measure_are_no_legend(row: str) -> None:
+    found = table(f"い計画 R5年度実績\n番号,事業名,実績,評価\n1,読書,8,A\n{row}\n2,食事,9,B")
+    assert found.legend == {}
+    assert "legend" not in [kind for kind, _ in found.taken[None].values()]

@@ -20,6 +20,7 @@ PAIR, PAIR_OR_NUMBER = (
     )
     for mark in (f"{MARK}|{NONE}", f"{MARK}|{NONE}|{NUMBER}")
 )
+BETWEEN = " 　、，,;；／/|｜・…」】]\n"
 INTRO = re.compile(r"[\s※＊*]*(?:[（(〔\[【]?注[0-9]*[)）〕\]】:：])?\s*")
 # A quick look, for the many rows that are none.
 BEGINS = re.compile(rf"[\s※＊*【\[（(〔「]*(?:凡|評|記|達|進|判|注|{MARK})")
@@ -27,6 +28,15 @@ HEADS = re.compile(
     r"[【\[（(〔]?\s*(?:凡\s*例|評価の?区分|評価の?基準|評価の?凡例|評価の?記号|評価の?目安|記号の?説明"
     rf"|(?:評価|判定|達成度|進捗度|進捗状況)\s*[】\])）〕:：]\s*(?:(?:{MARK}|{NUMBER})\s*[:：＝=…‥]"
     rf"|{NUMBER}[^0-9０-９]+[\s、，,;；／/]{NUMBER}))"
+)
+# A（達成）、B（未達成）, perhaps after what they are.
+CALLED = re.compile(
+    r"[【\[（(〔]?\s*(?:凡\s*例|記号の?説明|(?:評価の?(?:区分|基準|凡例|記号|目安)?|判定|達成度|進捗度|進捗状況))"
+    r"\s*[】\])）〕]?\s*[:：]?\s*"
+)
+IN_BRACKETS = re.compile(
+    rf"(?:^|[\s　、，,;；／/|｜・])\s*(?P<mark>{MARK}|[0-9０-９]|{'|'.join((*STOPPED, *map(re.escape, PRINTED)))})"
+    r"\s*[（(](?P<meaning>[^（()）]{1,100})[)）]"
 )
 COUNT = re.compile(
     r"(?:[0-9０-９,]+\s*(?:事業|施策|取組|項目|件|個)?|事業|施策|取組|項目|件|個)(?:\s*[(（].*)?"
@@ -53,11 +63,12 @@ def read(rows: Sequence[Row]) -> Legend:
         if len(cells) > 14 or sum(map(len, cells)) > 1_000:
             continue
         text = INTRO.sub("", " ".join(dict.fromkeys(cell.strip() for cell in cells)), count=1)
-        if HEADS.match(text):
+        bracketed = _in_brackets(text, alone=len(cells) == 1)
+        if bracketed or HEADS.match(text):
             heads.add(place)
         elif not PAIR.match(text) or (len(cells) > 2 and not _paired(cells)):
             continue
-        found[place] = _pairs(text, PAIR_OR_NUMBER if place in heads else PAIR)
+        found[place] = bracketed or _pairs(text, PAIR_OR_NUMBER if place in heads else PAIR)
     taken: set[int] = set()
     for place, pairs in found.items():
         near = {place - 1, place + 1} & found.keys()
@@ -80,12 +91,29 @@ def _paired(cells: Sequence[str]) -> bool:
     )
 
 
+def _in_brackets(text: str, *, alone: bool) -> dict[str, str]:
+    """The meanings that stand in brackets behind their marks, where the line holds several such pairs and no more."""
+    called = CALLED.match(text)
+    text = text[called.end() :] if called else text
+    marks = list(IN_BRACKETS.finditer(text))
+    if len(marks) < 2 or marks[0].start() or not (called or alone):
+        return {}
+    pairs: dict[str, str] = {}
+    for mark, following in zip(marks, [*marks[1:], None], strict=False):
+        meaning = mark["meaning"].strip()
+        more = text[mark.end() : following.start() if following else len(text)].strip(BETWEEN)
+        if (more and not more.startswith((":", "："))) or COUNT.fullmatch(meaning) or mark["mark"] in pairs:
+            return {}
+        pairs[mark["mark"]] = " ".join(f"{meaning}{more}".split())[:100]
+    return {mark: meaning for mark, meaning in pairs.items() if code_of(mark) is not None}
+
+
 def _pairs(text: str, pair: re.Pattern[str]) -> dict[str, str]:
     marks = list(pair.finditer(text))
     pairs: dict[str, str] = {}
     for mark, following in zip(marks, [*marks[1:], None], strict=False):
         meaning = text[mark.end() : following.start() if following else len(text)]
-        meaning = meaning.strip(" 　、，,;；／/|｜・…」】]\n")
+        meaning = meaning.strip(BETWEEN)
         if meaning.count("(") < meaning.count(")") or meaning.count("（") < meaning.count("）"):
             meaning = meaning.rstrip(")）")
         if meaning and not COUNT.fullmatch(meaning) and code_of(mark["mark"]) is not None:
