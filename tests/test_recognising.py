@@ -1928,3 +1928,34 @@ def test_brackets_in_the_row_of_a_measure_are_no_legend(row: str) -> None:
     found = table(f"い計画 R5年度実績\n番号,事業名,実績,評価\n1,読書,8,A\n{row}\n2,食事,9,B")
     assert found.legend == {}
     assert "legend" not in [kind for kind, _ in found.taken[None].values()]
+
+
+def merged(text: str, *spans: tuple[int, int, int], **asked: Any) -> Recognised:
+    """A table of a spreadsheet: of each merged cell its line, first and last column."""
+    rows = [Row(line, cells.split(",")) for line, cells in enumerate(text.split("\n"), 1)]
+    told = {(line, first): last for line, first, last in spans}
+    return recognise(Sheet(None, rows, "表", told), Asked(**asked))
+
+
+def test_a_header_is_as_wide_as_its_last_merged_cell() -> None:
+    text = "い計画 R5年度実績,,,,,\n番号,事業名,実績,評価,評価基準,\n1,読書,x,A,A,達成\n2,食事,y,B,B,一部"
+    problem = only_problem(merged(text, (2, 5, 6)))
+    assert (problem.line, problem.column, "has no header" in problem.en) == (3, 6, True)
+    told = {"5": {"field": "ignore"}, "6": {"field": "ignore"}}
+    assert [row[0] for row in brief(merged(text, (2, 5, 6), mapping=told))] == ["1", "2"]
+
+
+def test_a_merged_header_over_blank_cells_is_no_second_column() -> None:
+    head = "い計画 R5年度実績,,,,,\n番号,事業名,R5年度,,備考,\n番号,事業名,実績,評価,備考,"
+    found = merged(f"{head}\n1,読書,x,A,z,\n2,食事,y,B,,", (2, 3, 4), (2, 5, 6), (3, 5, 6))
+    assert [row[0] for row in brief(found)] == ["1", "2"]
+
+
+def test_a_line_wider_than_its_header_is_told_how_to_leave_columns_out() -> None:
+    text = "い計画 R5年度実績\n番号,事業名,実績,評価,,\n1,読書,x,A,A,達成"
+    problem = only_problem(table(text))
+    assert '{"5": "ignore", "6": "ignore"}' in problem.ja
+    assert '{"5": "ignore", "6": "ignore"}' in problem.en
+    told = {"5": {"field": "ignore"}, "6": {"field": "ignore"}}
+    assert [row[0] for row in brief(table(text, mapping=told))] == ["1"]
+    assert "mapping" not in only_problem(table("い計画 R5年度実績\n番号,事業名,実績,評価\n1,読書")).en

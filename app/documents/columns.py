@@ -69,7 +69,7 @@ class Columns:
         for row in head:
             self.notes.take(row, "header")
         whole = rows[place.start : end]
-        width = self._width(head or whole, max(len(row.cells) for row in whole))
+        width = self._width(head or whole, whole, spans or {})
         last = head[-1] if head else rows[place.start]  # where problems of columns are told
         near = self.years.near(cell for row in head or [last] for cell in row.cells)
         columns = self._columns(head, last, width, spans, near)
@@ -84,10 +84,16 @@ class Columns:
         self.layouts.setdefault(self.notes.sheet, columns)
         return Block(head, list(rows[place.stop : end]), columns, width, years, near)
 
-    def _width(self, head: Iterable[Row], widest: int) -> int:
-        """To the last column with a header, or that is told by its number."""
+    def _width(self, head: Iterable[Row], whole: Sequence[Row], spans: Spans) -> int:
+        """To the last column with a header, or that is told by its number. A merged header reaches over what stands
+        below it.
+        """
+        widest = max(len(row.cells) for row in whole)
         told = [place for place in places_told(self.mapping) if place <= widest]
-        return max([*(row.filled()[-1] for row in head), *told])
+        own = [(row.line, row.filled()[-1]) for row in head]
+        reach = max((spans.get(at, 0) for at in own), default=0)
+        below = (place for row in whole if reach for place in row.filled() if place <= reach)
+        return max([*(place for _, place in own), *below, *told])
 
     # ---- what the header says
 

@@ -6,6 +6,7 @@ Where a table is one of our own documents that say all of it, nothing of this is
 they are.
 """
 
+import json
 import re
 from collections.abc import Container
 
@@ -57,6 +58,7 @@ OTHER_HEAD = (
     "then left out. Or move or remove it.",
 )
 LONGEST_MARK = 40
+MOST_TOLD = 5  # columns in one message
 
 
 class Rows:
@@ -155,13 +157,17 @@ class Rows:
         width = self.block.width
         if filled[-1] <= width <= len(row.cells):
             return True
+        beyond = [column for column in filled if column > width]
+        told = json.dumps(dict.fromkeys(beyond[:MOST_TOLD], "ignore"))
         self.notes.wrong(
             f"この行は {len(row.cells)} 列ですが、見出しは {width} 列です。"
-            "列の数をそろえるか、表の行でなければ消してください。",
+            "列の数をそろえるか、表の行でなければ消してください。"
+            + (f"要らない列であれば、mapping で {told} と教えてください。" if beyond else ""),
             f"This line has {len(row.cells)} columns, its header {width}. "
-            "Give it as many, or remove it if it is not part of the table.",
+            "Give it as many, or remove it if it is not part of the table."
+            + (f" If the columns beyond are not needed, tell {told} with mapping." if beyond else ""),
             row,
-            next((column for column in filled if column > width), None),
+            next(iter(beyond), None),
         )
         return False
 
