@@ -1959,3 +1959,25 @@ def test_a_line_wider_than_its_header_is_told_how_to_leave_columns_out() -> None
     told = {"5": {"field": "ignore"}, "6": {"field": "ignore"}}
     assert [row[0] for row in brief(table(text, mapping=told))] == ["1"]
     assert "mapping" not in only_problem(table("い計画 R5年度実績\n番号,事業名,実績,評価\n1,読書")).en
+
+
+@pytest.mark.parametrize(
+    ("line", "year"),
+    [
+        ("対象年度：令和5年度", 2023),
+        ("平成31年度（令和元年度）進捗状況", 2019),
+        ("令和５年度末　アクションプラン進捗状況", 2023),
+        ("対象：,令和5年度の実績", 2023),
+    ],
+)
+def test_a_line_that_tells_the_year_is_not_told_as_unread(line: str, year: int) -> None:
+    text = f"い計画\n（概要版）\n{line}\n企画課\n番号,事業名,実績,評価\n1,読書,x,A"
+    found = table(text)
+    assert found.fiscal_years == [year]
+    assert [told.line for told in found.warnings] == [4]
+    assert [told.line for told in table(text, fiscal_year=2020).warnings if told.line] == [3, 4]
+
+
+def test_a_line_of_another_year_than_the_one_reported_on_is_told_as_before() -> None:
+    found = table("い計画 令和5年度実績\n（概要版）\n令和4年度改定\n番号,事業名,実績,評価\n1,読書,x,A")
+    assert [told.line for told in found.warnings] == [3]

@@ -28,6 +28,9 @@ class Top:
         self.subtitle: str | None = None
         self.legend: dict[str, str] = {}
         self.headings: Headings = []
+        self.left: list[
+            tuple[Row, int | None]
+        ] = []  # what is none of these, and the column where one text stands
         self.lines: set[Line] = set()  # but those of headings: between two pages they say nothing new
 
     def read(self, rows: Sequence[Row], below: Sequence[Row]) -> None:
@@ -36,6 +39,7 @@ class Top:
         self.headings = []
         lines: list[str] = []
         numbered = _headings(rows, below)
+        self.left = []
         for place, row in enumerate(rows):
             texts = list(dict.fromkeys(cell.strip() for cell in row.cells if cell.strip()))
             lines += texts
@@ -45,12 +49,13 @@ class Top:
             if kind != "heading":
                 self.lines.add(line_of(row))
         self.years.read_above(rows, lines)
+        self._tell_left()
 
     def _read_line(self, row: Row, texts: Sequence[str], numbered: bool) -> str | None:
         """What the line is taken for."""
         text, column = texts[0], row.filled()[0]
         if len(texts) > 1:
-            self._leave(row, None)
+            self.left.append((row, None))
         elif numbered or (HEADING.match(text) and label(text)):
             stand_under(self.headings, one_line(text))
             return "heading"
@@ -63,7 +68,7 @@ class Top:
             self._check_length(text, row, column)
             return "title"
         elif not year_alone(text):
-            self._leave(row, column)
+            self.left.append((row, column))
         return None
 
     def _is_subtitle(self, text: str) -> bool:
@@ -79,14 +84,18 @@ class Top:
         if len(text) > LONGEST["title"]:
             self.notes.too_long(LONGEST["title"], row, column)
 
-    def _leave(self, row: Row, column: int | None) -> None:
-        if self.notes.sheet is None:  # what stands above the tables of each sheet would be told too often
-            self.notes.warn(
-                "見出しより上のこの行は、題名でも括弧書きの副題でも凡例でもないので、読みませんでした。",
-                "This line above the header is no title, no subtitle in brackets and no legend; it was not read.",
-                row,
-                column,
-            )
+    def _tell_left(self) -> None:
+        """The lines of which nothing was read, not even the year."""
+        if self.notes.sheet is not None:
+            return  # what stands above the tables of each sheet would be told too often
+        for row, column in self.left:
+            if self.years.read_from.isdisjoint(map(str.strip, row.cells)):
+                self.notes.warn(
+                    "見出しより上のこの行は、題名でも括弧書きの副題でも凡例でもないので、読みませんでした。",
+                    "This line above the header is no title, no subtitle in brackets and no legend; it was not read.",
+                    row,
+                    column,
+                )
 
 
 def _headings(rows: Sequence[Row], below: Sequence[Row]) -> list[Row]:

@@ -32,16 +32,21 @@ class Years:
         self.asked = asked
         self.notes = notes
         self.above: int | None = None  # that the lines above the tables of this sheet tell, or its name
+        self.read_from: set[str] = set()  # the lines that tell it
         self.without_era: Row | None = None  # the last row that was asked for an era
 
     # ---- the lines above a table
 
-    def read_above(self, rows: Sequence[Row], lines: Iterable[str]) -> None:
+    def read_above(self, rows: Sequence[Row], lines: Sequence[str]) -> None:
         """The fiscal year that they say they report on."""
         told = [years_of(line) for line in lines]
         reported = {year for years, _, _ in told for year in years}
         chosen = reported or {year for _, years, _ in told for year in years}
         self.above = min(chosen) if len(chosen) == 1 else self._of_sheet()
+        self.read_from = set()
+        if len(chosen) == 1 and self.asked in (None, self.above):
+            telling = (its[0] if reported else its[1] for its in told)
+            self.read_from = {line for line, years in zip(lines, telling, strict=True) if years}
         broken = next((row for row in rows if any(map(BROKEN.search, row.cells))), None)
         if self.asked is not None:
             if self.above not in (None, self.asked):
