@@ -1981,3 +1981,24 @@ def test_a_line_that_tells_the_year_is_not_told_as_unread(line: str, year: int) 
 def test_a_line_of_another_year_than_the_one_reported_on_is_told_as_before() -> None:
     found = table("い計画 令和5年度実績\n（概要版）\n令和4年度改定\n番号,事業名,実績,評価\n1,読書,x,A")
     assert [told.line for told in found.warnings] == [3]
+
+
+@pytest.mark.parametrize(("first", "second"), [("上半期", "下半期"), ("前年度", "本年度")])
+@pytest.mark.parametrize("more", ["", ",担当課"])
+def test_halves_of_a_year_above_the_header_belong_to_it(first: str, second: str, more: str) -> None:
+    blank = "," if more else ""
+    text = (
+        f"い計画 R5年度実績,,,,,{blank}\n番号,事業名,{first},,{second},{more}\n番号,事業名,実績,評価,実績,評価{more}"
+        f"\n1,読書,x,A,y,B{blank}"
+    )
+    spans = (2, 3, 4), (2, 5, 6)
+    found = merged(text, *spans)
+    assert [told.column for told in found.problems] == [5, 6]
+    for told, name in zip(found.problems, ("実績", "評価"), strict=True):
+        assert f"列「{second} {name}」" in told.ja
+        assert f"Column {second} {name} may be" in told.en
+    assert [told.line for told in found.warnings] == []
+    told = {"5": {"field": "implementation"}, "6": {"field": "rating"}}
+    read = merged(text, *spans, mapping=told)
+    assert [row[3] for row in brief(read)] == ["B"]
+    assert read.evaluations[0].extra == {f"{first} 実績": "x", f"{first} 評価": "A"}

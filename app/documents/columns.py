@@ -195,7 +195,7 @@ class Columns:
 
     def _ask(self, column: Column, fields: Sequence[str], row: Row) -> None:
         column.field = "nothing"
-        name = column.name or str(column.place)
+        name = _with_above(column) or str(column.place)
         choice = " / ".join(fields)
         example = f'{{"{column.place}": "{fields[0]}"}}'
         self.notes.wrong(
@@ -254,21 +254,26 @@ class Columns:
         for column in columns:
             if column.field not in SHARED:
                 alike[column.field, column.year].append(column)
+        done_twice = any(len(its) > 1 for (field, _), its in alike.items() if field == "implementation")
         for rivals in alike.values():
-            self._prefer(rivals, row)
+            self._prefer(rivals, row, done_twice=done_twice)
         extras.name(columns, row, self.notes)
 
-    def _prefer(self, rivals: list[Column], row: Row) -> None:
-        """One of the columns that would be the same field of the same year."""
+    def _prefer(self, rivals: list[Column], row: Row, *, done_twice: bool) -> None:
+        """One of the columns that would be the same field of the same year. Where what was done is told twice, as of
+        two halves of the year, the ratings beside are of these.
+        """
         better = (
             [column for column in rivals if column.told]
             or [column for column in rivals if (said := header(column.name)) and not said.weak]
             or rivals
         )
         places = {column.place for column in better}
+        names = {plain(column.name) for column in better}
         for column in rivals:
             if column.place not in places:
                 column.keep()
+                column.name = _with_above(column) if plain(column.name) in names else column.name
                 column.year = column.year if column.dated is not None else None
         if better[0].field == "title":  # what stands further out may lead to it
             better.reverse()
@@ -285,7 +290,7 @@ class Columns:
                     row,
                     column.place,
                 )
-            elif first.field == "rating":
+            elif first.field == "rating" and not (done_twice and same and column.above):
                 column.keep()
                 column.name = f"{column.above} {column.name}" if same else column.name
                 self.notes.warn(
@@ -339,6 +344,11 @@ class Columns:
                 if column.named:
                     mapped["name"] = column.name
                 self.understood.append(mapped)
+
+
+def _with_above(column: Column) -> str:
+    """Its name, with what stands above it where that tells it from others."""
+    return column.name if column.name.startswith(column.above) else f"{column.above} {column.name}"
 
 
 def _was_done(said: Header | None) -> bool:

@@ -115,7 +115,9 @@ class Headers:
         return len(fields) >= ENOUGH or (len(fields) == 2 and ("title",) in fields and self._all_known(row))
 
     def _is_upper(self, rows: Sequence[Row]) -> bool:
-        """Whether the first of two rows holds years or groups only, and stands above the one with the words."""
+        """Whether the first of two rows holds years or groups only, and stands above the one with the words, or is
+        merged with it.
+        """
         if len(rows) < 2:
             return False
         upper, lower = rows
@@ -125,7 +127,11 @@ class Headers:
         if filled == [1] or not (own or years) or not _all_short(lower):
             return False
         below = self._fields(lower)
-        sure = self._all_known(upper) or (("title",) in own and any(map(year_alone, upper.cells)))
+        merged = any(
+            self._named(upper.cell(place)) for place in filled if upper.cell(place) == lower.cell(place)
+        )
+        dated = ("title",) in own and any(map(year_alone, upper.cells))
+        sure = merged or dated or self._all_known(upper)
         return len(own | below) >= ENOUGH and not below <= own and sure
 
     def _goes_on(self, above: Sequence[Row], row: Row) -> bool:
