@@ -1670,7 +1670,7 @@ def test_two_years_joined_in_a_title_are_no_unreadable_one() -> None:
 def test_what_was_planned_for_the_year_is_no_title(name: str) -> None:
     text = f"い計画 R5年度実績\n基本項目,実施項目,{name},取組状況,評価,担当\n1 財政,①税,検討,検討した,A,課"
     assert "The header 計画 is missing" in only_problem(table(text)).en
-    found = table(text, mapping={"実施項目": {"field": "title"}})
+    found = table(text, mapping={"実施項目": {"field": "title"}, "基本項目": {"field": "extra"}})
     assert [(row[:2], each.extra) for row, each in zip(brief(found), found.evaluations, strict=True)] == [
         (("1", "税"), {"基本項目": "1 財政", name: "検討"})
     ]
@@ -2002,3 +2002,42 @@ def test_halves_of_a_year_above_the_header_belong_to_it(first: str, second: str,
     read = merged(text, *spans, mapping=told)
     assert [row[3] for row in brief(read)] == ["B"]
     assert read.evaluations[0].extra == {f"{first} 実績": "x", f"{first} 評価": "A"}
+
+
+OUTER = "番号,事業名,実績,評価\n１ 女性の人権,1,相談,x,A\n,2,講座,x,A\n２ 働く,3,就労,y,B"
+
+
+@pytest.mark.parametrize("word", ["基本課題", "基本戦略", "重点課題", "政策目標", "施策の基本方向"])
+def test_what_a_plan_calls_its_sections_is_known(word: str) -> None:
+    found = table(f"い計画 R5年度実績\n{word},{OUTER}")
+    assert len(brief(found)) == 3
+    assert found.sections == {"1": ("１", "女性の人権"), "2": ("２", "働く")}
+    called = table(f"い計画 R5年度実績\n{word},{OUTER}".replace("１ ", f"{word}１　"))
+    assert called.sections["1"] == (f"{word}１", "女性の人権")
+
+
+@pytest.mark.parametrize("outer", ["", "基本目標,"])
+def test_a_column_of_numbered_headings_without_a_known_name_is_asked_about(outer: str) -> None:
+    lines = OUTER.split("\n")
+    goals = ["", "Ⅰ 人権,", ",", ","] if outer else [""] * 4
+    rows = "\n".join(goal + line for goal, line in zip(goals, lines, strict=True))
+    place = "2" if outer else "1"
+    text = f"い計画 R5年度実績\n{outer}推進テーマ,{rows}"
+    problem = only_problem(table(text))
+    assert (problem.line, problem.column) == (2, int(place))
+    assert f'{{"{place}": "section"}}' in problem.en
+    assert "section / extra" in problem.ja
+    assert len(brief(table(text, mapping={place: {"field": "section"}}))) == 3
+    assert table(text, mapping={place: {"field": "extra"}}).evaluations[0].extra == {
+        "推進テーマ": "１ 女性の人権"
+    }
+
+
+@pytest.mark.parametrize("cells", ["新規,継続", "3 人,5 人", "1,2", "１ 新規,継続"])
+def test_a_column_before_the_title_that_is_not_all_numbered_headings_is_kept(cells: str) -> None:
+    first, second = cells.split(",")
+    found = table(f"い計画 R5年度実績\n種別,番号,事業名,実績,評価\n{first},1,相談,x,A\n{second},2,講座,x,A")
+    assert [(row[0], each.extra) for row, each in zip(brief(found), found.evaluations, strict=True)] == [
+        ("1", {"種別": first}),
+        ("2", {"種別": second}),
+    ]

@@ -31,6 +31,7 @@ from app.documents.vocabulary import (
     DATED,
     EXACT,
     MARK,
+    OUTER,
     YEARLY,
     Header,
     header,
@@ -188,7 +189,7 @@ class Columns:
                     self._ask(column, ("implementation", "next_plan"), row)
                 else:
                     column.field = "implementation"
-            elif column.choices and fields.issuperset(column.choices):
+            elif column.choices and column.choices != OUTER and fields.issuperset(column.choices):
                 column.keep()
             elif column.choices:
                 self._ask(column, column.choices, row)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from app.documents.numbering import label
 from app.documents.reading import Row
 from app.documents.tables import LONGEST, MOST_LABELS, Column, folded, one_line
-from app.documents.vocabulary import PRINTED, RUNNING, is_amount, plain
+from app.documents.vocabulary import OUTER, PRINTED, RUNNING, is_amount, plain, year_alone
 
 OF_MEASURES = re.compile("(?!基本).*目標|重点.+")
 
@@ -21,6 +21,7 @@ def look_below(columns: list[Column], rows: Sequence[Row]) -> None:
     _leave_running(columns, rows)
     _doubt_titles(columns, rows)
     _find_work(columns, rows)
+    _doubt_outer(columns, rows)
 
 
 def _below(column: Column, rows: Sequence[Row]) -> list[str]:
@@ -59,6 +60,21 @@ def _doubt_titles(columns: list[Column], rows: Sequence[Row]) -> None:
         figures = sum(cell.lstrip()[:1].isdecimal() and not label(cell) for cell in cells)
         if plain(column.name) == PRINTED["title"] and (others or 2 * figures > len(cells)):
             column.field, column.choices = "nothing", ("title", "extra")
+
+
+def _doubt_outer(columns: list[Column], rows: Sequence[Row]) -> None:
+    """A column before the title, without a known name, that holds nothing but numbers with words may make headings."""
+    title = next((column.place for column in columns if column.field == "title"), 0)
+    for column in columns[:title]:
+        cells = _below(column, rows)
+        free = column.field == "extra" and not column.told and column.dated is None
+        if free and cells and all(map(_is_numbered, cells)):
+            column.field, column.choices = "nothing", OUTER
+
+
+def _is_numbered(cell: str) -> bool:
+    found = label(cell)
+    return bool(found and found.rest) and not is_amount(cell) and year_alone(cell) is None
 
 
 def _find_labels(columns: list[Column], rows: Sequence[Row]) -> None:

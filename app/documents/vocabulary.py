@@ -15,7 +15,7 @@ WORDS = {
     "項番 施策No 施策No. 事業No 事業No. 取組No 取組No. №",
     "section": "節 章 部 編 基本目標 基本方針 基本施策 基本方向 施策の方向 施策の方向性 施策の柱 柱 分野 "
     "施策分野 政策 大項目 中項目 小項目 大分類 中分類 小分類 目標 重点目標 重点項目 重点施策 "
-    "施策目標 施策体系 体系 個別目標",
+    "施策目標 施策体系 体系 個別目標 基本課題 基本戦略 重点課題 政策目標 施策の基本方向",
     "title": "計画 取組 事業名 施策名 施策 事業 取組名 計画名 施策・事業名 施策名・事業名 事業・取組 "
     "事業・取組名 施策・事業 事業名・取組名 取組・事業名 具体的施策 具体的な施策 具体的取組 "
     "具体的な取組 主な取組 主な事業 主要施策 主要事業 個別施策 個別施策名 個別事業 個別事業名 事務事業 事務事業名 "
@@ -52,6 +52,7 @@ FIELDS = (*WORDS, "extra", "ignore")  # what an explicit mapping may say of a co
 PRINTED = {field: words.split()[0] for field, words in WORDS.items()} | {"rationale": "理由・課題等"}
 WEAK = {"備考", "所見", "今後の課題", "問題点"}  # give way where another column is meant more plainly
 UNSURE = dict.fromkeys(("取組内容", "取組の内容", "事業内容", "事業の内容"), ("title", "implementation"))
+OUTER = ("section", "extra")  # what numbered headings without a known name may be
 DATED = ("implementation", "next_plan", "title")  # what R5取組 may be
 
 LONGEST = 100
