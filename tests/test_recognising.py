@@ -349,7 +349,9 @@ def test_a_rating_of_another_year_than_the_work_is_a_problem() -> None:
 def test_a_header_of_another_year_than_the_subtitle_is_a_problem() -> None:
     problem = only_problem(changed((23, 5, "H28実施内容"), (23, 8, "H29計画内容")))
     assert (problem.line, problem.column, problem.text) == (23, 5, "H28実施内容")
-    assert problem.en == "The header reports on 2016, the subtitle on 2017. Make them agree."
+    assert problem.en == (
+        "The header reports on 2016, the title or subtitle on 2017. Make them agree, or tell fiscal_year."
+    )
 
 
 def test_a_subtitle_of_another_year_than_the_headers_is_a_problem_at_each_of_them() -> None:
@@ -1038,6 +1040,36 @@ def test_a_year_without_its_era_is_read_in_that_of_its_own_sheet() -> None:
         ("大人", f"い計画\n令和5年度実績\n{header}\n2,講座,5,B"),
     )
     assert [row[2] for row in brief(found)] == [2018, 2023]
+
+
+EARLIER = "い計画　令和5年度進捗状況\n番号,事業名,令和4年度実績,評価\n1,学習,8,A"
+
+
+@pytest.mark.parametrize("several", [True, False], ids=["several sheets", "one sheet"])
+def test_a_header_of_another_year_than_the_title_is_asked_about_on_every_sheet(several: bool) -> None:
+    def read_with(**asked: Any) -> Recognised:
+        other = ("学校", "い計画　令和4年度進捗状況\n番号,事業名,実績,評価\n2,食堂,9,B")
+        return book(("地域", EARLIER), other, **asked) if several else table(EARLIER, **asked)
+
+    problem = only_problem(read_with())
+    assert (problem.line, problem.column, problem.sheet) == (2, 3, "地域" if several else None)
+    assert "tell fiscal_year" in problem.en
+    assert "fiscal_year" in problem.ja
+    assert {row[2] for row in brief(read_with(fiscal_year=2022))} == {2022}
+    problem = only_problem(read_with(fiscal_year=2023))
+    assert "fiscal_year tells 2023" in problem.en
+    assert "subtitle" not in problem.en
+    assert "副題" not in problem.ja
+    example = '{"3": {"field": "implementation", "fiscal_year": 2023}}'
+    assert example in problem.en
+    told: Any = {"3": {"field": "implementation", "fiscal_year": 2023}}
+    assert {row[2] for row in brief(read_with(fiscal_year=2023, mapping=told))} == {2023}
+
+
+def test_a_year_that_is_told_and_that_no_column_reports_on_is_asked_about() -> None:
+    text = "い計画\n番号,事業名,R3実績,R3評価,R4実績,R4評価\n1,学習,8,A,9,B"
+    assert [row[2] for row in brief(table(text, fiscal_year=2022))] == [2021, 2022]
+    assert "fiscal_year tells 2023" in only_problem(table(text, fiscal_year=2023)).en
 
 
 def test_the_name_of_a_sheet_tells_its_year_where_nothing_else_does() -> None:

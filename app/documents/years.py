@@ -33,6 +33,7 @@ class Years:
         self.notes = notes
         self.above: int | None = None  # that the lines above the tables of this sheet tell, or its name
         self.read_from: set[str] = set()  # the lines that tell it
+        self.named = False  # whether nothing but its name tells it
         self.without_era: Row | None = None  # the last row that was asked for an era
 
     # ---- the lines above a table
@@ -42,6 +43,7 @@ class Years:
         told = [years_of(line) for line in lines]
         reported = {year for years, _, _ in told for year in years}
         chosen = reported or {year for _, years, _ in told for year in years}
+        self.named = len(chosen) != 1 and self.asked is None
         self.above = min(chosen) if len(chosen) == 1 else self._of_sheet()
         self.read_from = set()
         if len(chosen) == 1 and self.asked in (None, self.above):
@@ -203,19 +205,38 @@ class Years:
                     row,
                     column.place,
                 )
-        if self.above not in (None, year) and self.notes.sheet is None:
-            self.notes.wrong(
-                f"見出しは {year} 年度、副題は {self.above} 年度です。"
-                "年度をそろえるか、fiscal_year で指定してください。",
-                f"The header reports on {year}, the subtitle on {self.above}. Make them agree.",
-                row,
-                first.place,
-            )
+        if self.above not in (None, year) and not self.named:
+            self._contradicted(year, first, row)
         for column in yearly:
             column.year = year
         return [year]
 
+    def _contradicted(self, year: int, column: Column, row: Row) -> None:
+        """By what stands above the table, or by whoever sent it."""
+        if self.asked is None:
+            self.notes.wrong(
+                f"見出しは {year} 年度、題名や副題は {self.above} 年度です。"
+                "年度をそろえるか、fiscal_year で指定してください。",
+                f"The header reports on {year}, the title or subtitle on {self.above}. "
+                "Make them agree, or tell fiscal_year.",
+                row,
+                column.place,
+            )
+        else:
+            told = _example(column, self.asked)
+            self.notes.wrong(
+                f"見出しは {year} 年度ですが、fiscal_year では {self.asked} 年度と指定されています。"
+                f"fiscal_year を直すか除くか、列の年度を mapping で教えてください（例: {told}）。",
+                f"The header reports on {year}, and fiscal_year tells {self.asked}. "
+                f"Correct fiscal_year or leave it out, or tell the year of the column with mapping, such as {told}.",
+                row,
+                column.place,
+            )
+
     def _side_by_side(self, columns: list[Column], results: set[int], row: Row) -> list[int]:
+        if self.asked is not None and self.asked not in results:
+            first = next(column for column in columns if column.dated in results and column.field in RESULTS)
+            self._contradicted(min(results), first, row)
         current: int | None = None
         for column in columns:
             if column.dated is not None:
@@ -244,7 +265,7 @@ class Years:
         )
 
     def _ask_year(self, column: Column, year: int, row: Row) -> None:
-        told = f'{{"{column.place}": {{"field": "{column.field}", "fiscal_year": {year}}}}}'
+        told = _example(column, year)
         self.notes.wrong(
             f"何年度の列か分かりません。見出しに年度を書くか、mapping で教えてください（例: {told}。"
             'そのまま残すなら "extra"）。',
@@ -272,6 +293,11 @@ class Years:
         )
         year = self.of_era(bare, near, entry.row, column)
         return [] if year is None else [year]
+
+
+def _example(column: Column, year: int) -> str:
+    """A mapping that tells the year of a column."""
+    return f'{{"{column.place}": {{"field": "{column.field}", "fiscal_year": {year}}}}}'
 
 
 def _told(cells: Iterable[str]) -> int | None:
