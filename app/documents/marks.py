@@ -1,8 +1,8 @@
 """The marks that measures are rated with, and the codes that they stand for: ◎, B拡, △コロナ.
 
 What says that there is no rating, as a dash or 評価対象外 does, stands for no code. Words after a sign explain it,
-and so does what follows a letter in brackets or after a colon: they are no part of the code. A footnote's mark
-is none either.
+and so does what follows a letter in brackets or after a colon: they are no part of the code, unless they hold a
+second mark outside brackets (○→◎), which is not for us to choose from. A footnote's mark is none either.
 """
 
 import re
@@ -24,6 +24,10 @@ SYMBOLS = "◎○〇◯●△▲▽▼×✕☓✖☆★◇◆□■"
 MODIFIED = re.compile(
     rf"([{SYMBOLS}])(?![{SYMBOLS}]).+|([A-ZＡ-Ｚa-zａ-ｚ0-9])\s*(?:[(（].+[)）]|[:：].+)", re.S
 )
+# A sign, but for that of a loss (▲5%), or a letter or figure by itself: B in A、B, and not in B社.
+SECOND = re.compile(rf"(?![▲△][0-9０-９])[{SYMBOLS}]|(?<!\w)[A-ZＡ-Ｚa-zａ-ｚ](?!\w)")
+SECOND_FIGURE = re.compile(r"(?<!\w)[0-9０-９](?!\w)")
+BRACKETED = re.compile(r"[(（\[［【〔「][^(（\[［【〔「)）\]］】〕」]*[)）\]］】〕」]")  # the innermost
 # Nothing is tried twice (++): a long cell would take minutes.
 FOOTNOTE = re.compile(r"(?:\s*+[（(]?(?:※|[*＊注]\s*+(?=[0-9０-９]))[0-9０-９\s,，、]*+[)）]?)++$")
 
@@ -38,4 +42,13 @@ def code_of(mark: str) -> str | None:
     if not mark.strip() or fold(mark) in UNRATED:
         return None
     found = MODIFIED.fullmatch(mark)
-    return (found[1] or found[2]) if found else mark
+    first = found and (found[1] or found[2])
+    return first if first and not _has_second(first, mark) else mark
+
+
+def _has_second(first: str, mark: str) -> bool:
+    """Whether another mark stands beside the first, outside brackets."""
+    rest = mark[len(first) :]
+    while (outside := BRACKETED.sub(" ", rest)) != rest:
+        rest = outside
+    return bool(SECOND.search(rest) or (first.isdecimal() and SECOND_FIGURE.search(rest)))
