@@ -327,7 +327,7 @@ def test_a_closed_scale_refuses_a_mark_with_its_line(admin: httpx.Client):
 # What is not sure is asked
 
 
-@pytest.mark.parametrize("mark", ["休止", "廃止", "中止"])
+@pytest.mark.parametrize("mark", ["休止", "廃止", "中止", "完了", "終了"])
 def test_what_was_not_carried_out_is_unrated_until_it_is_declared_a_rating(mark: str, admin: httpx.Client):
     table = [HEAD, ROW, ["1-2", "食堂", "課", "なし", mark, "感染症"], ["1-3", "塾", "課", "なし", mark, ""]]
     done = report(post(admin, text(*table), **NEW))
@@ -359,13 +359,14 @@ def test_what_was_not_carried_out_is_unrated_until_it_is_declared_a_rating(mark:
     assert ratings()[1:] == [(mark, mark)] * 2
 
 
-def test_a_legend_may_declare_what_was_not_carried_out_a_rating(admin: httpx.Client):
-    legend = [["凡例　A：達成　休止：事業を休止したもの", *[""] * 5], ["※ 廃止の事業は除く", *[""] * 5]]
-    done = report(post(admin, text(*legend, HEAD, ROW, ["1-2", *ROW[1:4], "休止", ""]), **NEW))
+@pytest.mark.parametrize("mark", ["休止", "完了"])
+def test_a_legend_may_declare_what_was_not_carried_out_a_rating(mark: str, admin: httpx.Client):
+    legend = [[f"凡例　A：達成　{mark}：事業を休止したもの", *[""] * 5], ["※ 廃止の事業は除く", *[""] * 5]]
+    done = report(post(admin, text(*legend, HEAD, ROW, ["1-2", *ROW[1:4], mark, ""]), **NEW))
     assert not any("read as no rating" in warning["en"] for warning in done["warnings"])
     told = {each["code"]: each["label"] for each in admin.get("/plans/new").json()["ratings"]}
-    assert told == {"A": "達成", "休止": "事業を休止したもの"}
-    assert rows(admin)[1]["rating"] == "休止"
+    assert told == {"A": "達成", mark: "事業を休止したもの"}
+    assert rows(admin)[1]["rating"] == mark
 
 
 def test_a_closed_scale_takes_what_was_not_carried_out_as_unrated(admin: httpx.Client):

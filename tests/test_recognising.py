@@ -1230,7 +1230,8 @@ def test_columns_of_a_list_of_measures_are_not_left_out_without_a_word() -> None
         ("B：A社が撤退", "B"),
         ("△ 前年比▲5％", "△"),
         ("3：4校のみ", "3"),
-        ("完了", None),
+        ("完了", "完了"),  # whether that is a rating, the plan's scale or a legend says
+        ("完　了", "完了"),
         ("ー", None),
     ],
 )
@@ -1619,6 +1620,7 @@ def test_a_measure_called_by_a_letter_and_a_number_is_no_legend() -> None:
         ("達成度：4 事業 3 事業", {}),
         ("◎：達成　△：遅れ　－：未実施", {"◎": "達成", "△": "遅れ"}),
         ("◎：達成、-:対象外、△：遅れ／評価対象外：終了", {"◎": "達成", "△": "遅れ"}),
+        ("◎：達成　△：遅れ　完了：事業が終わった", {"◎": "達成", "△": "遅れ", "完了": "事業が終わった"}),
     ],
 )
 def test_a_legend_may_tell_of_small_letters_and_of_numbers(line: str, legend: dict[str, str]) -> None:

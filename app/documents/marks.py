@@ -15,11 +15,11 @@ PRINTED = (
     *"-‐‑‒–—―−－ー─／/＼",
     *("--", "ーー", "――"),
     *("評価対象外", "対象外", "評価なし", "評価無し", "未評価", "評価せず", "評価不能", "評価不可"),
-    *("完了", "終了", "該当なし", "該当無し", "なし", "無し"),
+    *("該当なし", "該当無し", "なし", "無し"),
 )
 UNRATED = {fold(mark) for mark in PRINTED}
-# These say that a measure was not carried out, unless a legend or the scale of the plan has them as ratings.
-STOPPED = {"休止", "廃止", "中止"}
+# These say that a measure is not carried out, or no more, unless a legend or the plan's scale has them as ratings.
+STOPPED = {"休止", "廃止", "中止", "完了", "終了"}
 SYMBOLS = "◎○〇◯●△▲▽▼×✕☓✖☆★◇◆□■"
 MODIFIED = re.compile(
     rf"([{SYMBOLS}])(?![{SYMBOLS}]).+|([A-ZＡ-Ｚa-zａ-ｚ0-9])\s*(?:[(（].+[)）]|[:：].+)", re.S
@@ -41,6 +41,8 @@ def code_of(mark: str) -> str | None:
     mark = FOOTNOTE.sub("", mark) or mark
     if not mark.strip() or fold(mark) in UNRATED:
         return None
+    if fold(mark) in STOPPED:
+        return fold(mark)
     found = MODIFIED.fullmatch(mark)
     first = found and (found[1] or found[2])
     return first if first and not _has_second(first, mark) else mark
