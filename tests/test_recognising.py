@@ -1812,6 +1812,34 @@ def test_two_names_of_different_years_are_no_year() -> None:
     assert (brief(found)[0][2], found.evaluations[0].extra) == (2023, {"H30・R1決算": "b"})
 
 
+@pytest.mark.parametrize("group", ["成果指標", "指標", "事業費（千円）", "予算・決算", "数値目標"])
+@pytest.mark.parametrize("work", [",", "取組状況,した"])
+def test_figures_below_what_they_measure_are_not_what_was_done(group: str, work: str) -> None:
+    done, did = work.split(",")
+    text = f"い計画 R5年度実績\n番号,事業名,{group},,,評価,{done}\n,,指標名,目標,実績,,\n1,学習,人数,120,126,A,{did}"
+    rows = [Row(line, cells.split(",")) for line, cells in enumerate(text.split("\n"), 1)]
+    merged = recognise(Sheet(None, rows, spans={(2, 3): 5}), Asked())
+    for found in (table(text), merged):
+        [each] = found.evaluations
+        assert (found.problems, each.implementation, each.rating) == ([], did or None, "A")
+        assert each.extra["実績"] == "126"
+
+
+@pytest.mark.parametrize("group", ["前期計画", "令和5年度"])
+def test_what_was_done_may_stand_below_another_group(group: str) -> None:
+    found = table(f"い計画 R5年度実績\n番号,事業名,{group},,評価\n,,予定,実績,\n1,学習,3回,4回,A")
+    assert [each.implementation for each in found.evaluations] == ["4回"]
+
+
+@pytest.mark.parametrize("header", ["実績（千円）", "実績(単位：百万円)", "実績［円］"])
+def test_what_was_spent_is_not_what_was_done(header: str) -> None:
+    found = table(f"い計画 R5年度実績\n番号,事業名,取組状況,{header},評価\n1,学習,した,126,A")
+    [each] = found.evaluations
+    assert (found.problems, each.implementation, each.extra) == ([], "した", {header: "126"})
+    found = table(f"い計画 R5年度実績\n番号,事業名,{header},評価\n1,学習,126,A")
+    assert (found.evaluations[0].implementation, found.evaluations[0].extra) == (None, {header: "126"})
+
+
 @pytest.mark.parametrize("header", ["R5年度の主な取組内容", "主な実施内容", "具体的な実施状況"])
 def test_what_was_mainly_done_is_what_was_done(header: str) -> None:
     found = table(f"い計画 R5年度実績\n番号,事業名,{header},評価,主な目標\n1,学習,a,A,b")

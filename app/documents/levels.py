@@ -7,7 +7,7 @@ open.
 from collections.abc import Mapping, Sequence
 
 from app.documents.reading import Row
-from app.documents.vocabulary import Header, header, is_rater, spaced, year_alone
+from app.documents.vocabulary import Header, header, is_measured, is_rater, spaced, year_alone
 
 Spans = Mapping[tuple[int, int], int]
 
@@ -49,5 +49,7 @@ def said_by(texts: Sequence[str], year: int | None) -> Header | None:
     said = header(lowest)
     if year is not None and (said is None or said.field in ("title", None)):  # 計画 below H30 is no title
         said = header(f"{year}年度{lowest}") or said
+    if said and said.field == "implementation" and any(map(is_measured, upper)):
+        return None
     together = [*(form for text in upper for form in (lowest + text, text + lowest)), *upper]
     return said or next((found for form in together if (found := header(form))), None)

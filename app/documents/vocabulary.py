@@ -77,6 +77,8 @@ MAIN = re.compile("^(?:主な|主要な|具体的な?)")
 LINKED = re.compile("^(?:の|における|分の?)")
 EARLIER = re.compile("^(?:前々?|昨|一昨)(?:年度|年|回)")
 NO_RESULT = re.compile("(指標|予算|決算|目標|数値|事業費|金額|基準|値|前期|累計).*(実績|状況)$")
+MEASURED = re.compile("指標|事業費|予算|決算|目標|数値")  # 実績 below it is a figure
+MONEY = re.compile(r"[(\[](?:単位[:・]?)?[百千万億]*円[)\]]")
 BY_WHOM = re.compile(
     "第?[一二三1-3]次|最終|内部|外部|自己|庁内|行政|市民|委員会?|有識者|事務局|担当課|所管課|主管課"
 )
@@ -122,7 +124,7 @@ def header(cell: str) -> Header | None:
         year, bare, words = _take_year(MARK.sub("", plain(cell)))
     if year == _SEVERAL or cell.startswith("extra."):
         return None
-    if EARLIER.match(words):
+    if EARLIER.match(words) or MONEY.search(words):
         return None
     words = LINKED.sub("", words) if year is not None or bare is not None else words
     for form in dict.fromkeys((words, MARK.sub("", words), words.strip("()[]【】〔〕"))):
@@ -160,6 +162,11 @@ def is_rater(cell: str) -> bool:
 def is_value(cell: str) -> bool:
     """A header of values that the work is held against, such as 基準値, whose year is another one."""
     return VALUE.fullmatch(plain(cell[:LONGEST])) is not None
+
+
+def is_measured(cell: str) -> bool:
+    """A header above those of figures, such as 成果指標, whose 実績 tells no work."""
+    return len(cell) <= LONGEST and MEASURED.search(plain(cell)) is not None
 
 
 def is_amount(cell: str) -> bool:
