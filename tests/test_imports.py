@@ -741,6 +741,23 @@ def test_letters_of_two_widths_are_one_rating(admin: httpx.Client):
     assert [(row["rating"], row["rating_printed"]) for row in rows(admin, fiscal_year="R1")] == [("A", "Ａ")]
 
 
+def test_signs_that_look_alike_are_one_rating(admin: httpx.Client):
+    marks = ("○", "◯", "〇", "×", "✕", "✖", "☓", "△")
+    lines = [[f"1-{n}", f"事業{n}", *ROW[2:4], mark, ""] for n, mark in enumerate(marks, 1)]
+    report(post(admin, text(["凡例　〇：達成　✕：未達成", *[""] * 5], HEAD, *lines), **NEW))
+
+    def scale() -> list[tuple[str, str | None]]:
+        return [(each["code"], each["label"]) for each in admin.get("/plans/new").json()["ratings"]]
+
+    assert scale() == [("○", "達成"), ("×", "未達成"), ("△", None)]
+    found = [(row["rating"], row["rating_printed"]) for row in rows(admin)]
+    assert found == list(zip("○○○××××△", marks, strict=True))
+    again = text(HEAD, [*lines[0][:4], "〇", ""], title="例示計画 令和元年度 進捗状況").replace(b"H29", b"R1")
+    report(post(admin, again, plan="new"))
+    assert [(row["rating"], row["rating_printed"]) for row in rows(admin, fiscal_year="R1")] == [("○", "〇")]
+    assert len(scale()) == 3
+
+
 def test_a_column_that_is_given_a_field_leaves_where_it_was(admin: httpx.Client):
     table = text([*HEAD[:3], "事業の様子", *HEAD[4:]], ROW, title="例示計画 平成29年度 進捗状況")
     report(post(admin, table, **NEW))

@@ -9,8 +9,7 @@ from pydantic import ValidationError
 from app import plans
 from app.access import Writer
 from app.changes import Saved, hold, save
-from app.documents.marks import STOPPED
-from app.documents.numbering import ASCII
+from app.documents.marks import ALIKE, STOPPED
 from app.documents.reading import Problem as Unclear
 from app.documents.refusing import Refused, unfit, warning
 from app.documents.told import Told
@@ -38,7 +37,7 @@ class IntoPlan:
         self.told, self.writer, self.warnings = told, writer, warnings
         self.saved = Saved([], 0, 0, 0)
         self.stopped: set[str] = set()  # marks that are no ratings here
-        self.spelled: dict[str, str] = {}  # codes that are another one in another width
+        self.spelled: dict[str, str] = {}  # codes that are another one in another width or shape
         self.legend: dict[str, str] = head["legend"]
         self.id = self._plan()
 
@@ -140,19 +139,19 @@ class IntoPlan:
         )
 
     def _spell(self, known: Sequence[str]) -> None:
-        """Ａ and A are one rating, which is called as the plan's scale calls it, or as the table does first."""
+        """Ａ and A are one rating, as 〇 and ○ are: called as the plan's scale calls it, or as the table does first."""
         used = self.part["ratings"]
         if self._coded():
             return
         ours: dict[str, str] = {}
         for code in (*known, *used):
-            ours.setdefault(code.translate(ASCII), code)
-        spelled = {code: ours[code.translate(ASCII)] for code in used if code not in known}
+            ours.setdefault(code.translate(ALIKE), code)
+        spelled = {code: ours[code.translate(ALIKE)] for code in used if code not in known}
         self.spelled |= {code: usual for code, usual in spelled.items() if code != usual}
         self.part["ratings"] = {}
         for code, place in used.items():
             self.part["ratings"].setdefault(spelled.get(code, code), place)
-        plain = {mark: mark.translate(ASCII) for mark in self.legend}
+        plain = {mark: mark.translate(ALIKE) for mark in self.legend}
         narrow = any(mark != name == ours.get(name) for mark, name in plain.items())
         self.legend = {
             ours.get(name, name if narrow else mark): self.legend[mark] for mark, name in plain.items()

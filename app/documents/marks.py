@@ -8,6 +8,7 @@ second mark outside brackets (○→◎), which is not for us to choose from. A 
 import re
 from functools import lru_cache
 
+from app.documents.numbering import ASCII
 from app.kit.text import fold
 
 # The dashes are many because converters turn the one of CP932 into different characters.
@@ -21,6 +22,8 @@ UNRATED = {fold(mark) for mark in PRINTED}
 # These say that a measure is not carried out, or no more, unless a legend or the plan's scale has them as ratings.
 STOPPED = {"休止", "廃止", "中止", "完了", "終了"}
 SYMBOLS = "◎○〇◯●△▲▽▼×✕☓✖☆★◇◆□■"
+# What is one mark to whoever reads it, in one width and one shape: Ａ and A, 〇 and ○, ✕ and ×.
+ALIKE = ASCII | str.maketrans("◯〇✕✖☓", "○○×××")
 MODIFIED = re.compile(
     rf"([{SYMBOLS}])(?![{SYMBOLS}]).+|([A-ZＡ-Ｚa-zａ-ｚ0-9])\s*(?:[(（].+[)）]|[:：].+)", re.S
 )
