@@ -1687,6 +1687,28 @@ def test_of_two_titles_it_is_asked_what_the_outer_one_is() -> None:
     assert [row[1] for row in brief(found)] == ["電子申請", "決済"]
 
 
+def test_of_two_titles_behind_a_number_the_first_is_likelier_the_title() -> None:
+    text = "い計画 R5年度実績\n番号,事業名,主な取組,評価\n1,学習,教室を開いた,A\n2,食堂,始めた,B"
+    problem = only_problem(table(text))
+    assert (problem.column, '{"2": "title"}' in problem.ja, '{"2": "title"}' in problem.en) == (2, True, True)
+    found = table(text, mapping={"2": {"field": "title"}})
+    assert [row[1] for row in brief(found)] == ["学習", "食堂"]
+    assert [each.extra for each in found.evaluations] == [
+        {"主な取組": "教室を開いた"},
+        {"主な取組": "始めた"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "header", ["令和5年度の主な取組", "R5具体的な取組", "令和5年度 主な取り組み", "5年度の具体的取組"]
+)
+def test_what_was_mainly_done_in_a_year_is_no_title(header: str) -> None:
+    found = table(f"い計画　令和5年度進捗状況\n番号,事業名,{header},評価\n1,学習,開いた,A")
+    assert (brief(found)[0][:3], found.evaluations[0].implementation) == (("1", "学習", 2023), "開いた")
+    below = table("い計画\n番号,事業名,令和5年度,\n,,主な取組,評価\n1,学習,開いた,A")
+    assert (brief(below)[0][:3], below.evaluations[0].implementation) == (("1", "学習", 2023), "開いた")
+
+
 def test_nothing_but_numbers_under_the_outer_of_two_titles_are_those_of_measures() -> None:
     found = table("い計画 R5年度実績\n施策,施策名,実績,評価\n1-1,医療,8,A\n1-2,子育て,3,B")
     assert [row[:2] for row in brief(found)] == [("1-1", "医療"), ("1-2", "子育て")]

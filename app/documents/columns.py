@@ -257,10 +257,12 @@ class Columns:
                 alike[column.field, column.year].append(column)
         done_twice = any(len(its) > 1 for (field, _), its in alike.items() if field == "implementation")
         for rivals in alike.values():
-            self._prefer(rivals, row, done_twice=done_twice)
+            self._prefer(rivals, columns, row, done_twice=done_twice)
         extras.name(columns, row, self.notes)
 
-    def _prefer(self, rivals: list[Column], row: Row, *, done_twice: bool) -> None:
+    def _prefer(
+        self, rivals: list[Column], columns: Sequence[Column], row: Row, *, done_twice: bool
+    ) -> None:
         """One of the columns that would be the same field of the same year. Where what was done is told twice, as of
         two halves of the year, the ratings beside are of these.
         """
@@ -304,7 +306,7 @@ class Columns:
                     column.place,
                 )
             elif first.field == "title":
-                self._ask(column, ("section", "title", "extra"), row)
+                self._ask(column, _of_titles(column, first, columns), row)
             else:
                 self._ask(column, (first.field, "extra"), row)
 
@@ -350,6 +352,12 @@ class Columns:
 def _with_above(column: Column) -> str:
     """Its name, with what stands above it where that tells it from others."""
     return column.name if column.name.startswith(column.above) else f"{column.above} {column.name}"
+
+
+def _of_titles(outer: Column, inner: Column, columns: Iterable[Column]) -> tuple[str, ...]:
+    """What the outer of two titles may be, the likeliest first: a number between them is that of the inner one."""
+    between = any(c.field == "path" and outer.place < c.place < inner.place for c in columns)
+    return ("section", "title", "extra") if between else ("title", "section", "extra")
 
 
 def _was_done(said: Header | None) -> bool:

@@ -215,7 +215,7 @@ def _bare_words(words: str) -> str:
 def _fields(words: str, *, dated: bool) -> tuple[tuple[str, ...], bool] | None:
     if words in ("計画", "予定") and dated:  # H30計画: a title has no year
         return ("next_plan",), False
-    if words in ("取組", *UNSURE) and dated:
+    if dated and MAIN.sub("", words) in ("取組", *UNSURE):  # 主な取組 of a year, too
         return DATED, False
     if field := BY_WORD.get(words.lower()):
         return (field,), words in WEAK
