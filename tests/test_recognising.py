@@ -1885,6 +1885,29 @@ def test_where_no_column_says_what_was_done_those_are_told_that_may() -> None:
     assert told.warnings == []
 
 
+@pytest.mark.parametrize("end", ["末", "末時点", "末現在の", "末時点における"])
+def test_the_end_of_a_year_is_that_year(end: str) -> None:
+    found = table(f"い計画\n番号,事業名,令和5年度{end}実績,R5年度{end}進捗状況\n1,学習,8,順調")
+    assert (brief(found)[0][2:4], found.evaluations[0].implementation) == ((2023, "順調"), "8")
+    alone = end.removesuffix("の").removesuffix("における")
+    above = table(f"い計画\n番号,事業名,令和5年度{alone},\n,,実績,進捗状況\n1,学習,8,順調")
+    assert (brief(above)[0][2:4], above.evaluations[0].implementation) == ((2023, "順調"), "8")
+    bare = table(f"い計画 R5年度実績\n番号,事業名,5年度{end}実績,年度{end}進捗状況\n1,学習,8,順調")
+    assert (brief(bare)[0][2:4], bare.evaluations[0].implementation) == ((2023, "順調"), "8")
+
+
+def test_where_no_column_rates_those_are_told_that_may() -> None:
+    header = "番号,事業名,実績,できばえ"
+    text = f"い計画 R5年度実績\n{header}\n1,学習,a,A"
+    (warning,) = table(f"{text}\n{header}\n2,食堂,b,B").warnings
+    assert (warning.line, "できばえ" in warning.ja, '{"4": "rating"}' in warning.en) == (2, True, True)
+    assert brief(table(text, mapping={"4": {"field": "rating"}}))[0][3] == "A"
+    assert table(text, mapping={"4": {"field": "extra"}}).warnings == []
+    assert table("い計画 R5年度実績\n番号,事業名,実績,課題\n1,学習,a,b").warnings == []
+    nameless = "い計画 R5年度実績\n番号,事業名,実績,対象,\n1,学習,a,子,A"
+    assert table(nameless, mapping={"5": {"field": "rating"}}).warnings == []
+
+
 def test_lines_that_tell_in_turn_what_was_planned_and_done_are_told() -> None:
     header = "い計画 R5年度実績\n番号,事業名,区分,実績,評価\n"
     (warning,) = table(f"{header}1,学習,計画,a,\n,,実績,b,A\n2,食堂,計画,c,\n,,実績,d,B").warnings

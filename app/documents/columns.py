@@ -312,9 +312,9 @@ class Columns:
 
     def _tell_left(self, columns: list[Column], row: Row) -> None:
         """Where nothing makes an evaluation, there is none to keep other columns with; where nothing is taken for
-        what was done, it may be under one of them.
+        what was done, or for the rating, it may be under one of them.
         """
-        fields = {column.field for column in columns if column.name}
+        fields = {column.field for column in columns if column.name or column.told}
         left = [column.name for column in columns if column.field in ("department", "extra")]
         if left and fields.isdisjoint((*YEARLY, "nothing")) and self.notes.sheet not in self.layouts:
             self.notes.warn(
@@ -323,18 +323,28 @@ class Columns:
                 row,
             )
         kept = [column for column in columns if column.field == "extra" and column.name and not column.told]
-        untold = "rating" in fields and fields.isdisjoint(("implementation", "nothing"))
-        if kept and untold and self.notes.sheet not in self.layouts:
-            names = [column.name for column in kept]
-            example = f'{{"{kept[0].place}": "implementation"}}'
-            self.notes.warn(
-                f"実施内容（実績、取組状況など）の列が見あたりません。"
-                f"{excerpt('、'.join(names), 200)} は extra に残しました。"
-                f"そのどれかであれば、mapping で教えてください（例: {example}）。",
-                f"No column was taken for what was done. {excerpt(', '.join(names), 200)} are kept in extra. "
-                f"If one of them is it, tell with mapping, such as {example}.",
-                row,
-            )
+        if not kept or "nothing" in fields or self.notes.sheet in self.layouts:
+            return
+        if "rating" in fields and "implementation" not in fields:
+            words = ("実施内容（実績、取組状況など）", "what was done")
+            self._tell_unfound("implementation", words, kept, kept[0], row)
+        elif "implementation" in fields and fields.isdisjoint(("rating", "rating_code")):
+            words = ("評価（進捗状況、達成度など）", "the rating")
+            self._tell_unfound("rating", words, kept, kept[-1], row)
+
+    def _tell_unfound(
+        self, field: str, words: tuple[str, str], kept: Iterable[Column], likely: Column, row: Row
+    ) -> None:
+        """That one of the columns in extra may be this field."""
+        names = [column.name for column in kept]
+        example = f'{{"{likely.place}": "{field}"}}'
+        self.notes.warn(
+            f"{words[0]}の列が見あたりません。{excerpt('、'.join(names), 200)} は extra に残しました。"
+            f"そのどれかであれば、mapping で教えてください（例: {example}）。",
+            f"No column was taken for {words[1]}. {excerpt(', '.join(names), 200)} are kept in extra. "
+            f"If one of them is it, tell with mapping, such as {example}.",
+            row,
+        )
 
     def _remember(self, columns: list[Column]) -> None:
         """Headers repeat, spaced differently: only what is new about a column is told."""

@@ -72,9 +72,11 @@ BARE = re.compile(r"(?<![0-9A-Za-z.])(?P<bare>[0-9]{1,2}|元)(?:年度|(?=実|�
 DATE = re.compile(
     "(?:[./・][0-9]{1,2}|[0-9]{1,2}月)(?:[./・]?[0-9]{1,2}日?)?(?:末日?|時点|現在|の)*"
 )  # behind a year
-OF_YEAR = re.compile("^(?:年度(?=.)|(?:当該|本|今|当|同)年度)(?:の|における|分の?)?")
+OF = "(?:の|における|分の?|末(?:時点|現在)?(?:の|における)?)"
+OF_YEAR = re.compile(f"^(?:年度(?=.)|(?:当該|本|今|当|同)年度){OF}?")
 MAIN = re.compile("^(?:主な|主要な|具体的な?)")
-LINKED = re.compile("^(?:の|における|分の?)")
+LINKED = re.compile(f"^{OF}")
+AT_END = re.compile("^(?:年度)?(?:末(?:時点|現在)?)?")  # of the year, which nothing follows
 EARLIER = re.compile("^(?:前々?|昨|一昨)(?:年度|年|回)")
 NO_RESULT = re.compile("(指標|予算|決算|目標|数値|事業費|金額|基準|値|前期|累計).*(実績|状況)$")
 MEASURED = re.compile("指標|事業費|予算|決算|目標|数値")  # 実績 below it is a figure
@@ -142,7 +144,7 @@ def year_alone(cell: str) -> Header | None:
     if (
         year != _SEVERAL
         and (year or bare is not None)
-        and not MARK.sub("", words.removeprefix("年度")).strip("()・")
+        and not MARK.sub("", AT_END.sub("", words)).strip("()・")
     ):
         return Header((), year, bare)
     return None
