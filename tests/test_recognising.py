@@ -1,5 +1,6 @@
 """Recognising: what the seed says is understood, exactly; what cannot be understood is listed, all of it."""
 
+import json
 import time
 from collections import Counter
 from dataclasses import asdict, replace
@@ -337,13 +338,39 @@ def test_a_document_that_tells_no_year_is_a_problem_at_each_header() -> None:
 def test_a_next_plan_that_is_not_for_the_following_year_is_a_problem(header: str) -> None:
     problem = only_problem(changed((19, 8, header)))
     assert (problem.line, problem.column, problem.text) == (19, 8, header)
-    assert problem.en.endswith("by the other columns it is of 2018. Make them agree.")
+    assert "by the other columns it is of 2018. Make them agree" in problem.en
 
 
 def test_a_rating_of_another_year_than_the_work_is_a_problem() -> None:
     problem = only_problem(changed((6, 6, "H28評価")))
     assert (problem.line, problem.column) == (6, 6)
-    assert problem.en == "This column is of 2016; by the other columns it is of 2017. Make them agree."
+    assert problem.en.startswith(
+        "This column is of 2016; by the other columns it is of 2017. Make them agree"
+    )
+
+
+def test_how_to_tell_the_year_of_a_column_that_does_not_agree_is_shown() -> None:
+    text = "い計画\n番号,事業名,R5実績,R6評価,R7次年度計画\n1,学習,8,A,続ける"
+    rating, plan = table(text).problems
+    examples: Any = {
+        "4": {"field": "rating", "fiscal_year": 2023},
+        "5": {"field": "next_plan", "fiscal_year": 2023},
+    }
+    for problem, (place, told) in zip((rating, plan), examples.items(), strict=True):
+        example = json.dumps({place: told})
+        assert (example in problem.ja, example in problem.en) == (True, True)
+    [each] = table(text, mapping=examples).evaluations
+    assert (each.fiscal_year, each.rating, each.next_plan) == (2023, "A", "続ける")
+
+
+def test_one_year_for_all_is_not_proposed_where_rows_tell_several() -> None:
+    text = "い計画\n番号,事業名,年度,実績,評価\n1,学習,3,8,A\n2,食堂,4,9,B"
+    assert [problem.en for problem in table(text).problems] == [
+        "A year 3 has no era. Write R3 or H3.",
+        "A year 4 has no era. Write R4 or H4.",
+    ]
+    assert all("fiscal_year" not in problem.ja for problem in table(text).problems)
+    assert "tell fiscal_year" in table(text.replace("食堂,4", "食堂,3")).problems[0].en
 
 
 def test_a_header_of_another_year_than_the_subtitle_is_a_problem() -> None:

@@ -176,6 +176,12 @@ class Block:
         return self.of("title")[0].place
 
     @cached_property
+    def of_several_years(self) -> bool:
+        """Whether its rows tell different ones."""
+        column = self.of("fiscal_year")[0].place
+        return len({cell for row in self.rows if (cell := row.cell(column).strip())}) > 1
+
+    @cached_property
     def evaluated(self) -> list[Column]:
         """What makes an evaluation. Asked for when all columns are settled."""
         return self.of(*YEARLY, "department", "extra", "rating_code", "ordinal") if self.of(*YEARLY) else []

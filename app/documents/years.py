@@ -79,8 +79,10 @@ class Years:
         """The year that the document speaks of above these cells or in them."""
         return self.above or _told(cells)
 
-    def of_era(self, bare: int, near: int | None, row: Row, column: int) -> int | None:
-        """In a table of H29, 30 is H30."""
+    def of_era(
+        self, bare: int, near: int | None, row: Row, column: int, *, several: bool = False
+    ) -> int | None:
+        """In a table of H29, 30 is H30. Where rows tell several years, one for all of them is no help."""
         if (year := _of_era(bare, near)) is not None:
             return year
         self.without_era = row
@@ -90,8 +92,8 @@ class Years:
         short = [f"{era.letter}{bare}" for era in eras]
         self.notes.wrong(
             f"「{bare}」には元号がありません（{' か '.join(names)} でしょうか）。"
-            f"{' か '.join(short)} のように書くか、fiscal_year で年度を指定してください。",
-            f"A year {bare} has no era. Write {' or '.join(short)}, or tell fiscal_year.",
+            f"{' か '.join(short)} のように書{'いて' if several else 'くか、fiscal_year で年度を指定して'}ください。",
+            f"A year {bare} has no era. Write {' or '.join(short)}{'' if several else ', or tell fiscal_year'}.",
             row,
             column,
         )
@@ -200,8 +202,10 @@ class Years:
             elif told != expected:
                 self.notes.wrong(
                     f"この列は {told} 年度、ほかの列によれば {expected} 年度です。"
-                    "年度をそろえるか、mapping で教えてください。",
-                    f"This column is of {told}; by the other columns it is of {expected}. Make them agree.",
+                    f"年度をそろえるか、mapping で {_example(column, year)} のように"
+                    '（そのまま残すなら "extra" と）教えてください。',
+                    f"This column is of {told}; by the other columns it is of {expected}. Make them agree, or tell "
+                    f'with mapping, such as {_example(column, year)}; "extra" keeps it as it is.',
                     row,
                     column.place,
                 )
@@ -291,7 +295,7 @@ class Years:
         near = entry.block.near or next(
             (year for cell in entry.row.cells if (year := year_in(cell)[0])), None
         )
-        year = self.of_era(bare, near, entry.row, column)
+        year = self.of_era(bare, near, entry.row, column, several=entry.block.of_several_years)
         return [] if year is None else [year]
 
 
