@@ -1935,6 +1935,40 @@ def test_where_no_column_rates_those_are_told_that_may() -> None:
     assert table(nameless, mapping={"5": {"field": "rating"}}).warnings == []
 
 
+def rated_with(header: str, *cells: str, **asked: Any) -> Recognised:
+    rows = [f"{n},事業{n},した,{cell}" for n, cell in enumerate(cells, 1)]
+    return table("\n".join(["い計画 R5年度実績", f"番号,事業名,取組状況,{header}", *rows]), **asked)
+
+
+@pytest.mark.parametrize("header", ["進捗度", "達成度（%）", "進捗状況"])
+@pytest.mark.parametrize("cells", ["80% 100% 35%", "98.5 102 77", "８０％ － 100%", "80 100 A"])
+def test_rates_are_no_scale_without_asking(header: str, cells: str) -> None:
+    problem = only_problem(rated_with(header, *cells.split()))
+    assert (problem.line, problem.column, "rating / extra" in problem.en) == (2, 4, True)
+    kept = rated_with(header, *cells.split(), mapping={"4": {"field": "extra"}})
+    assert kept.problems == []
+    assert [(each.rating, each.extra) for each in kept.evaluations] == [
+        (None, {header: cell}) for cell in cells.split()
+    ]
+    told = rated_with(header, *cells.split(), mapping={"4": {"field": "rating"}})
+    assert [each.rating_printed for each in told.evaluations] == cells.split()
+
+
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("達成度評価", "80% 100% 35%"),
+        ("進捗度", "5 4 3"),
+        ("進捗度", "A B 80%"),
+        ("達成度", "－ － －"),
+        ("評価ランク", "98.5 102 77"),
+    ],
+)
+def test_what_is_called_a_rating_or_has_marks_is_one(header: str, cells: str) -> None:
+    found = rated_with(header, *cells.split())
+    assert [row[3] for row in brief(found)] == cells.split()
+
+
 def test_lines_that_tell_in_turn_what_was_planned_and_done_are_told() -> None:
     header = "い計画 R5年度実績\n番号,事業名,区分,実績,評価\n"
     (warning,) = table(f"{header}1,学習,計画,a,\n,,実績,b,A\n2,食堂,計画,c,\n,,実績,d,B").warnings

@@ -15,6 +15,7 @@ from typing import Any
 from app.documents import extras
 from app.documents.contents import look_below
 from app.documents.levels import Spans, rated, said_by, spread, year_of
+from app.documents.marks import code_of
 from app.documents.reading import Row
 from app.documents.tables import (
     LONGEST,
@@ -35,6 +36,7 @@ from app.documents.vocabulary import (
     YEARLY,
     Header,
     header,
+    is_rate,
     is_value,
     plain,
     spaced,
@@ -209,16 +211,19 @@ class Columns:
         )
 
     def doubt_ratings(self, block: Block, entries: Iterable[Entry]) -> None:
-        """A column of marks has few and short ones; one that holds departments or sentences is another column."""
+        """A column of marks has few and short ones; one of departments, sentences or rates is another column."""
         for column in [column for column in block.of("rating") if not column.told]:
             cells = [cell for entry in entries if (cell := entry.row.cell(column.place).strip())]
             marks = set(cells)
             departments = [mark for mark in marks if DEPARTMENT.fullmatch(mark)]
             sentences = [cell for cell in cells if len(cell) > LONGEST["rating"]]
+            given = [cell for cell in cells if code_of(cell) is not None]
             if 2 * len(departments) > len(marks):
                 self._ask(column, ("department", "rating"), block.header[-1])
             elif 2 * len(sentences) > len(cells) and not _surely_rates(column):
                 self._ask(column, ("implementation", "rating"), block.header[-1])
+            elif 2 * sum(map(is_rate, given)) > len(given) and not _surely_rates(column):
+                self._ask(column, ("rating", "extra"), block.header[-1])
 
     def doubt_lines(self, block: Block, entries: Sequence[Entry]) -> None:
         """Lines of one measure that tell in turn what was planned and what was done are meant as one row."""
@@ -260,9 +265,7 @@ class Columns:
             self._prefer(rivals, columns, row, done_twice=done_twice)
         extras.name(columns, row, self.notes)
 
-    def _prefer(
-        self, rivals: list[Column], columns: Sequence[Column], row: Row, *, done_twice: bool
-    ) -> None:
+    def _prefer(self, rivals: list[Column], columns: Sequence[Column], row: Row, *, done_twice: bool) -> None:
         """One of the columns that would be the same field of the same year. Where what was done is told twice, as of
         two halves of the year, the ratings beside are of these.
         """

@@ -89,6 +89,7 @@ RATED = re.compile(".{1,10}評価(結果|区分)?$")
 AMOUNT = re.compile(
     rf"約?[-▲△−]?[0-9][0-9,.]*(%|割|点|件|人|名|回|個|校|園|か所|箇所|世帯|団体|円|千円|万円|億円)?|[A-Z]|[{SYMBOLS}]"
 )
+RATE = re.compile(r"約?[-▲△−]?(?:[0-9][0-9,.]*%|[0-9]+\.[0-9]+|[0-9]{2,})")  # 5 may be a mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,11 @@ def is_measured(cell: str) -> bool:
 def is_amount(cell: str) -> bool:
     """A number, perhaps with its unit, or a mark: what stands below headers."""
     return len(cell) <= LONGEST and AMOUNT.fullmatch("".join(normalize("NFKC", cell).split())) is not None
+
+
+def is_rate(cell: str) -> bool:
+    """How much was reached, in percent or so: 80%, 98.5, 102."""
+    return len(cell) <= LONGEST and RATE.fullmatch("".join(normalize("NFKC", cell).split())) is not None
 
 
 _SEVERAL = -1
