@@ -1874,7 +1874,7 @@ def test_figures_below_what_they_measure_are_not_what_was_done(group: str, work:
         assert each.extra["実績"] == "126"
 
 
-@pytest.mark.parametrize("group", ["前期計画", "令和5年度"])
+@pytest.mark.parametrize("group", ["前期計画", "令和5年度", "基本目標"])
 def test_what_was_done_may_stand_below_another_group(group: str) -> None:
     found = table(f"い計画 R5年度実績\n番号,事業名,{group},,評価\n,,予定,実績,\n1,学習,3回,4回,A")
     assert [each.implementation for each in found.evaluations] == ["4回"]

@@ -79,7 +79,8 @@ LINKED = re.compile(f"^{OF}")
 AT_END = re.compile("^(?:年度)?(?:末(?:時点|現在)?)?")  # of the year, which nothing follows
 EARLIER = re.compile("^(?:前々?|昨|一昨)(?:年度|年|回)")
 NO_RESULT = re.compile("(指標|予算|決算|目標|数値|事業費|金額|基準|値|前期|累計).*(実績|状況)$")
-MEASURED = re.compile("指標|事業費|予算|決算|目標|数値")  # 実績 below it is a figure
+# 実績 below it is a figure; below a goal (基本目標) it is none.
+MEASURED = re.compile("指標|事業費|予算|決算|(?<!基本)(?<!施策)(?<!政策)(?<!重点)目標|数値")
 MONEY = re.compile(r"[(\[](?:単位[:・]?)?[百千万億]*円[)\]]")
 BY_WHOM = re.compile(
     "第?[一二三1-3]次|最終|内部|外部|自己|庁内|行政|市民|委員会?|有識者|事務局|担当課|所管課|主管課"
