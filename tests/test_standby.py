@@ -150,8 +150,8 @@ def test_a_number_that_was_never_reached_is_taken_for_the_newest(pair: Service):
 
 
 def test_more_at_once_than_there_are_connections_are_answered(pair: Service):
-    with ThreadPoolExecutor(40) as pool:
-        answers = list(pool.map(lambda _: pair.anyone.get("/measures?limit=5"), range(200)))
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: pair.anyone.get("/measures?limit=5"), range(100)))
     assert {answer.status_code for answer in answers} == {200}
 
 
