@@ -1874,7 +1874,7 @@ def test_figures_below_what_they_measure_are_not_what_was_done(group: str, work:
         assert each.extra["実績"] == "126"
 
 
-@pytest.mark.parametrize("group", ["前期計画", "令和5年度", "基本目標"])
+@pytest.mark.parametrize("group", ["前期計画", "令和5年度"])
 def test_what_was_done_may_stand_below_another_group(group: str) -> None:
     found = table(f"い計画 R5年度実績\n番号,事業名,{group},,評価\n,,予定,実績,\n1,学習,3回,4回,A")
     assert [each.implementation for each in found.evaluations] == ["4回"]
@@ -2227,3 +2227,42 @@ def test_a_column_before_the_title_that_is_not_all_numbered_headings_is_kept(cel
         ("1", {"種別": first}),
         ("2", {"種別": second}),
     ]
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ("基本目標2 ひと\n3,遊び,z,A,課", 9),
+        ("3,遊び,z,A,課", 9),
+        ("※ 指標は速報値", None),
+        ("指標,目標値,実績値\n食堂,1,2", None),
+    ],
+)
+def test_what_may_be_of_the_measures_below_indicators_is_asked_about(more: str, line: int | None) -> None:
+    found = table(f"{LEADS}\n指標,基準値,目標値,実績値\n相談,1,2,3\n\n{more}")
+    assert [told.line for told in found.problems] == [line] * bool(line)
+    assert "This line stands below another table" in found.problems[0].en if line else not found.problems
+
+
+def test_a_numbered_heading_above_indicators_is_not_their_title() -> None:
+    indicators = "指標,基準値,目標値,実績値\n相談,1,2,3\n\n番号,事業名,実績,評価,担当課\n3,遊び,z,A,課"
+    told = table(f"{LEADS}\n第2節 ひと\n{indicators}").problems
+    assert told[0].line == 7
+    assert "Put a blank line above it" in told[0].en
+
+
+@pytest.mark.parametrize(
+    "legend",
+    [
+        "凡例　完了：事業が完了　順調：計画どおり　遅れ：遅れている",
+        "【評価】完了：事業が完了、順調：計画どおり、遅れ：遅れている",
+    ],
+)
+def test_a_legend_of_words_tells_each_of_them(legend: str) -> None:
+    found = table(f"い計画 R5年度実績\n{legend}\n番号,事業名,実績,評価\n1,読書,x,完了\n2,食事,y,順調")
+    assert found.legend == {"完了": "事業が完了", "順調": "計画どおり", "遅れ": "遅れている"}
+
+
+def test_counts_of_words_are_no_legend() -> None:
+    rows = "番号,事業名,実績,評価\n1,読書,x,完了\n2,食事,y,順調"
+    assert table(f"い計画 R5年度実績\n凡例　完了：1件　順調：1件\n{rows}").legend == {}

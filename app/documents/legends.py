@@ -13,12 +13,14 @@ MARK += rf"|(?:{'|'.join(sorted(STOPPED))})(?=\s*[:：＝=])"
 NONE = rf"(?:{'|'.join(sorted(map(re.escape, PRINTED), key=len, reverse=True))})(?=\s*[:：＝=])"
 # In a line that says of itself to be a legend. Where nothing but a space follows, words do.
 NUMBER = r"[0-9０-９](?=\s*[:：＝=…‥]|\s+[^\s0-9０-９(（,，])"
-PAIR, PAIR_OR_NUMBER = (
+# Beside 完了 and the like, other words are marks, too.
+WORD = r"[^\s　、，,;；／/:：＝=（(【】「」\[\]]{1,12}(?=\s*[:：＝=])"
+PAIR, PAIR_OR_NUMBER, PAIR_OR_WORD = (
     re.compile(
         rf"(?:^|[\s　、，,;；／/|｜「(（【\[…】\])）:：]|凡例|評価|区分|基準)\s*(?P<mark>{mark})"
         r"\s*(?:[:：＝=…‥・]+|\s|[-－―]+(?![0-9０-９]+(?:[-－\s]|$))|→)\s*"
     )
-    for mark in (f"{MARK}|{NONE}", f"{MARK}|{NONE}|{NUMBER}")
+    for mark in (f"{MARK}|{NONE}", f"{MARK}|{NONE}|{NUMBER}", f"{MARK}|{NONE}|{WORD}")
 )
 BETWEEN = " 　、，,;；／/|｜・…」】]\n"
 INTRO = re.compile(r"[\s※＊*]*(?:[（(〔\[【]?注[0-9]*[)）〕\]】:：])?\s*")
@@ -110,6 +112,8 @@ def _in_brackets(text: str, *, alone: bool) -> dict[str, str]:
 
 def _pairs(text: str, pair: re.Pattern[str]) -> dict[str, str]:
     marks = list(pair.finditer(text))
+    if STOPPED.intersection(mark["mark"] for mark in marks):
+        marks = list(PAIR_OR_WORD.finditer(text))
     pairs: dict[str, str] = {}
     for mark, following in zip(marks, [*marks[1:], None], strict=False):
         meaning = text[mark.end() : following.start() if following else len(text)]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from app.documents.numbering import numbers
+from app.documents.numbering import label, numbers
 from app.documents.reading import Row
 from app.documents.vocabulary import MARK, YEAR, is_amount, plain, year_alone
 
@@ -27,11 +27,29 @@ def after_blanks(rows: Iterable[Row]) -> set[int]:
 def begin(rows: Sequence[Row], place: range, set_off: set[int]) -> int:
     """Where in these places another table begins, with the line that is its title; their end if none does."""
     for head in filter(lambda at: is_head(rows[at]), place):
-        titled = head > place.start and len(rows[head - 1].filled()) == 1
+        titled = head > place.start and _is_title(rows[head - 1])
         for first in (head - titled, head):
             if rows[first].line in set_off:
                 return first
     return place.stop
+
+
+def followed(rows: Sequence[Row], place: range, set_off: set[int]) -> Row | None:
+    """What stands below another table, which begins at the start of these places, and may be of the measures again: a
+    line with a number behind a blank one.
+    """
+    for at in place[1:]:
+        row = rows[at]
+        first = row.cell(row.filled()[0])
+        if row.line in set_off and label(first) and not is_head(row):
+            return row
+    return None
+
+
+def _is_title(row: Row) -> bool:
+    """A line with one thing, and that no numbered heading."""
+    filled = row.filled()
+    return len(filled) == 1 and label(row.cell(filled[0])) is None
 
 
 def is_head(row: Row) -> bool:

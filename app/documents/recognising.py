@@ -114,7 +114,9 @@ class _Document:
         blocks: list[Block] = []
         for place, end in zip(places, nexts, strict=True):
             other = others.begin(rows, range(place.stop, end), set_off)
-            if other < end:
+            if row := others.followed(rows, range(other, end), set_off):
+                self._ask_below(row)
+            elif other < end:
                 self._tell_other(rows[other])
             blocks.append(self.columns.block(rows, place, other, sheet.spans))
         # Blocks with the same columns are one table with its header repeated.
@@ -156,6 +158,15 @@ class _Document:
                 block.rows[place],
             )
         return {row for place, end in places.items() for row in range(place, end)}
+
+    def _ask_below(self, row: Row) -> None:
+        self.notes.wrong(
+            "この行は、施策の表とは別の表（指標、目標値など）の下にあります。施策や見出しの行であれば、別の表をいちばん下に"
+            "移すか、この行より上に施策の表の見出しをもう一度書いてください。",
+            "This line stands below another table (指標, 目標値 and the like). If it is a measure or a heading, move "
+            "that table to the end, or write the header of the measures once more above this line.",
+            row,
+        )
 
     def _tell_other(self, row: Row) -> None:
         self.notes.warn(

@@ -229,7 +229,7 @@ def _no_row(row: Mapping[str, Any]) -> tuple[str, str]:
     for columns, ja, en in NOT_ROWS:
         if columns <= row.keys():
             return ja, en
-    if "code" in row and "title" in row:
+    if "code" in row:
         return (
             "節の行か施策の行か分かりません。節なら label（なければ null）、施策なら section を加えてください。",
             "This may be a section or a measure. Give a section its label (null if it has none), "
