@@ -2266,3 +2266,12 @@ def test_a_legend_of_words_tells_each_of_them(legend: str) -> None:
 def test_counts_of_words_are_no_legend() -> None:
     rows = "番号,事業名,実績,評価\n1,読書,x,完了\n2,食事,y,順調"
     assert table(f"い計画 R5年度実績\n凡例　完了：1件　順調：1件\n{rows}").legend == {}
+
+
+def test_a_plan_for_the_year_itself_is_not_proposed_as_one_for_the_year_after() -> None:
+    head = "番号,事業名,令和5年度の取組予定,令和5年度の取組実績,令和6年度の取組,評価"
+    found = table(f"い計画\n{head}\n1,読書,する,した,またする,A")
+    told = [problem.en for problem in found.problems if problem.column == 3]
+    assert all('with mapping: {"3": "extra"} to keep it' in each for each in told), told
+    kept = table(f"い計画\n{head}\n1,読書,する,した,またする,A", mapping={"5": {"field": "next_plan"}})
+    assert [each.next_plan for each in kept.evaluations] == ["またする"]

@@ -200,12 +200,15 @@ class Years:
             if column.ahead and told == year and next_is_planned:
                 column.field = "extra"  # what had been planned for this same year
             elif told != expected:
+                kept = f'{{"{column.place}": "extra"}}'
+                other = _example(column, year)
+                # A plan for the year itself is none for the year after.
+                ja, en = ("", "") if column.ahead and told == year else (f"{other} か、", f"{other}, or ")
                 self.notes.wrong(
                     f"この列は {told} 年度、ほかの列によれば {expected} 年度です。"
-                    f"年度をそろえるか、mapping で {_example(column, year)} のように"
-                    '（そのまま残すなら "extra" と）教えてください。',
+                    f"年度をそろえるか、mapping で {ja}{kept}（そのまま残す）のように教えてください。",
                     f"This column is of {told}; by the other columns it is of {expected}. Make them agree, or tell "
-                    f'with mapping, such as {_example(column, year)}; "extra" keeps it as it is.',
+                    f"with mapping: {en}{kept} to keep it as it is.",
                     row,
                     column.place,
                 )
