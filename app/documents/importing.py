@@ -3,8 +3,9 @@
 import hashlib
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from operator import itemgetter
 from typing import IO, Any
 
 import orjson
@@ -24,11 +25,14 @@ from app.documents.refusing import Refused, warning
 from app.documents.told import Told
 from app.kit.bulk import among
 from app.kit.errors import Finding, Invalid, Say
+from app.kit.fetching import fetch
 from app.kit.session import Session
 from app.kit.text import excerpt
 from app.models import DOCUMENT, EVALUATION, EVALUATION_KEY, MEASURE, PLAN, Document, Evaluation
 
 MOST_WARNINGS = 1_000
+OF = ENTITIES["evaluation"]
+_key = itemgetter(*OF.natural_key)
 ALONG = ("document_id", "source_line")  # another document that says the same changes nothing
 
 
@@ -223,17 +227,10 @@ class _Import:
             if printed and rating != "" and printed != rating:
                 code = self.spelled.get(meant := code_of(printed) or "", meant)
                 if code != rating and code in self.scale:
-                    doubtful[row["measure_id"], row["fiscal_year"], row["ordinal"]] = row
-        if not doubtful:
-            return
-        columns = [EVALUATION.c[name] for name in ("measure_id", "fiscal_year", "ordinal")]
-        told = (*columns, EVALUATION.c.rating, EVALUATION.c.rating_printed)
-        for *key, rating, printed in self.session.execute(
-            sa.select(*told).where(among(self.session, columns, doubtful))
-        ):
-            row = doubtful[tuple(key)]
-            if (rating, printed) == (row["rating"], row["rating_printed"]):
-                del doubtful[tuple(key)]
+                    doubtful[_key(row)] = row
+        for key, before in self._on_record(doubtful.values()).items() if doubtful else ():
+            if all(before[name] == doubtful[key][name] for name in ("rating", "rating_printed")):
+                del doubtful[key]
         if doubtful:
             raise Refused(
                 Problem(
@@ -247,6 +244,12 @@ class _Import:
                 )
                 for row in doubtful.values()
             )
+
+    def _on_record(self, evaluations: Iterable[Mapping[str, Any]]) -> dict[Any, dict[str, Any]]:
+        """The rows that are there already, by what names them."""
+        columns = [EVALUATION.c[name] for name in OF.natural_key]
+        these = among(self.session, columns, [*map(_key, evaluations)])
+        return {_key(row): row for row in fetch(self.session, sa.select(EVALUATION).where(these))}
 
     def count(self, saved: Saved) -> None:
         so_far = self.counts["evaluation"]
@@ -262,33 +265,22 @@ class _Import:
 
         A blank cell and no cell are the same.
         """
-        keys = [(row["measure_id"], row["fiscal_year"], row["ordinal"]) for row in evaluations]
-        columns = (EVALUATION.c.measure_id, EVALUATION.c.fiscal_year, EVALUATION.c.ordinal)
-        there = self.session.execute(
-            sa.select(*columns, EVALUATION.c.extra).where(among(self.session, columns, keys))
-        )
-        known = {tuple(row[:3]): row[3] for row in there}
+        known = self._on_record(evaluations)
         told = {mapped["header"] for mapped in self.head["mapping"] if mapped["field"] != "ignore"}
-        for row, key in zip(evaluations, keys, strict=True):
-            before = known.get(key) or {}
+        for row in evaluations:
+            before = known[_key(row)]["extra"] if _key(row) in known else {}
             kept = {name: text for name, text in before.items() if name not in told or not text}
             if "extra" in row or kept != before:
                 row["extra"] = kept | row.get("extra", {})
 
     def _would_change(self, evaluations: list[dict[str, Any]]) -> bool:
         """Whether any of the rows is new or differs: a document that says nothing new is not kept."""
-        names = ["measure_id", "fiscal_year", "ordinal"]
-        keys = [tuple(row[name] for name in names) for row in evaluations]
-        columns = [EVALUATION.c[name] for name in names]
-        there = self.session.execute(
-            sa.select(EVALUATION).where(among(self.session, columns, keys))
-        ).mappings()
-        known = {tuple(row[name] for name in names): row for row in there}
-        if any(key not in known for key in keys):
+        known = self._on_record(evaluations)
+        if any(_key(row) not in known for row in evaluations):
             return True
-        parent_of = parents_of(self.session, ENTITIES["evaluation"], evaluations)
-        for row, key in zip(evaluations, keys, strict=True):
-            before = known[key]
+        parent_of = parents_of(self.session, OF, evaluations)
+        for row in evaluations:
+            before = known[_key(row)]
             told = Evaluation.derived({**before, **row}, parent_of(row)) | row
             if any(told[name] != before[name] for name in told if name not in ALONG):
                 return True

@@ -105,7 +105,7 @@ class Spoken:
 
 def in_our_words(sheet: Sheet) -> Records | None:
     """The rows of a table whose header is that of one of our lists; None for any other table."""
-    filled = [row for row in sheet.rows if any(map(str.strip, row.cells))]
+    filled = _filled(sheet)
     header = _header(filled)
     if len(header) < 2 or not all(map(_is_ours, header)) or len(set(header)) < len(header):
         return None
@@ -130,7 +130,7 @@ NOT_ROWS = (
 
 def strangers(sheet: Sheet) -> list[Problem]:
     """What is wrong with the header of a table most of whose columns, but not all, are those of our lists."""
-    filled = [row for row in sheet.rows if any(row.cells)]
+    filled = _filled(sheet)
     header = _header(filled)
     for columns, ja, en in NOT_ROWS:
         if columns <= {*header}:
@@ -141,8 +141,7 @@ def strangers(sheet: Sheet) -> list[Problem]:
     problems = []
     for column, name in enumerate(header, 1):
         if not _is_ours(name):
-            like = get_close_matches(name, COLUMNS, 1)
-            ja, en = (f"{like[0]} ではありませんか。", f"Is it {like[0]}? ") if like else ("", "")
+            ja, en = _like(name)
             wrong = (
                 f"一覧にこの名前の列はありません。{ja}"
                 f"取り込まない列なら消し、残す列なら extra.{excerpt(name, 30)} としてください。",
@@ -157,6 +156,10 @@ def strangers(sheet: Sheet) -> list[Problem]:
             continue
         problems.append(Problem(filled[0].line, column, excerpt(name, 100), *wrong))
     return problems[:MOST_PROBLEMS]
+
+
+def _filled(sheet: Sheet) -> list[Row]:
+    return [row for row in sheet.rows if any(map(str.strip, row.cells))]
 
 
 def _header(filled: Sequence[Row]) -> list[str]:
@@ -321,8 +324,7 @@ def _stranger(name: str) -> tuple[str, str]:
             "施策の中の年度評価は取り込めません。年度評価の一覧として送ってください。",
             "Evaluations inside a measure cannot be imported. Send them as a list of evaluations.",
         )
-    like = get_close_matches(name, COLUMNS, 1)
-    ja, en = (f"{like[0]} ではありませんか。", f"Is it {like[0]}? ") if like else ("", "")
+    ja, en = _like(name)
     return (
         f"一覧に {excerpt(name, 30)} という項目はありません。{ja}"
         "取り込まない項目なら消し、残すなら extra に入れてください。",
@@ -330,8 +332,14 @@ def _stranger(name: str) -> tuple[str, str]:
     )
 
 
+def _like(name: str) -> tuple[str, str]:
+    """Which name was most likely meant."""
+    like = get_close_matches(name, COLUMNS, 1)
+    return (f"{like[0]} ではありませんか。", f"Is it {like[0]}? ") if like else ("", "")
+
+
 def _by_key(entity: str, told: Mapping[str, Any]) -> dict[str, str]:
-    """What the key names, where the row does not."""
+    """What the key names."""
     key = str(told.get("key") or "").split("/")
     return dict(zip(NAMES[entity], key, strict=True)) if len(key) == len(NAMES[entity]) and key[0] else {}
 

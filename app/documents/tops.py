@@ -28,9 +28,8 @@ class Top:
         self.subtitle: str | None = None
         self.legend: dict[str, str] = {}
         self.headings: Headings = []
-        self.left: list[
-            tuple[Row, int | None]
-        ] = []  # what is none of these, and the column where one text stands
+        # What is none of these, and its column where it is one text.
+        self.left: list[tuple[Row, int | None]] = []
         self.lines: set[Line] = set()  # but those of headings: between two pages they say nothing new
 
     def read(self, rows: Sequence[Row], below: Sequence[Row]) -> None:

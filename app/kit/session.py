@@ -1,6 +1,6 @@
 """Transactions, one after the other: statements in, rows out.
 
-SQLAlchemy's own sessions know objects, which nobody here makes of rows, and that would take longer than a short
+SQLAlchemy's own sessions keep objects, which nobody here makes of rows; to open and close one takes longer than a short
 question.
 """
 
