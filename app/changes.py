@@ -27,7 +27,7 @@ from app.kit import search
 from app.kit.bulk import FEW, among, expect_many, fresh_ids, insert
 from app.kit.database import Database, Reading, busy
 from app.kit.errors import Forbidden
-from app.kit.fetching import fetch
+from app.kit.fetching import Prepared, fetch
 from app.kit.session import Session, first_step, last_step
 from app.kit.watch import CHANNEL
 from app.models import (
@@ -560,10 +560,13 @@ STAND = sa.select(FEED.c.seq, FEED.c.epoch, FEED.c.horizon, CHANGE.c.at).select_
 )
 
 
+_STAND = Prepared(STAND)
+
+
 @first_step
 def _stand(session: Session) -> None:
     """What a request sees is a state with a number: it is read first, in the same snapshot."""
-    found = fetch(session, STAND)
+    found = _STAND.fetch(session)
     if not found:  # a backup is being restored: what was there before is gone for this snapshot, too
         raise busy()
     seq, epoch, horizon, at = found[0].values()

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from app import fiscal_years
@@ -208,6 +208,13 @@ DepartmentAsked = Annotated[
 ]
 # A code with or without spaces around it. Spaces alone are none: the tallies would take them for what is not rated.
 _ASKED = r"[^,\u0000-\u001f\u007f-\u009f]*[^\s,\u0000-\u001f\u007f-\u009f][^,\u0000-\u001f\u007f-\u009f]*"
+
+
+def _each_once(ratings: str) -> str:
+    """In whatever order they are asked for, it is the same question."""
+    return ",".join(sorted({code.strip() for code in ratings.split(",")}))
+
+
 RatingAsked = Annotated[
     str,
     Field(
@@ -220,6 +227,7 @@ RatingAsked = Annotated[
         "評価の記号を、複数ならコンマ区切りで指定してください。評価なしは none です。",
         "Give rating codes, several by comma; none is for what was not rated.",
     ),
+    AfterValidator(_each_once),
 ]
 
 
@@ -302,7 +310,7 @@ class InMeasure(InPlan):
         ]
 
     def _codes(self) -> list[str | None]:
-        codes = dict.fromkeys(code.strip() for code in (self.rating or "").split(",") if self.rating)
+        codes = self.rating.split(",") if self.rating else []
         return [None if code == "none" else code for code in codes]
 
     def on_words(self, of: sa.Table, *, early: bool = False) -> list[sa.ColumnElement[bool]]:

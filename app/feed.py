@@ -12,6 +12,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Generator
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple
 
 import orjson
@@ -23,7 +24,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from app.changes import ENTITIES, Revision, RevisionRead, mark_of, outdated, revision
 from app.kit.database import Reading, Seen, busy, database_of, turn_of
 from app.kit.errors import Conflict, Finding, Gone, Invalid, Problem, Say, problem_body
-from app.kit.fetching import fetch, fetched
+from app.kit.fetching import Prepared, fetched
 from app.kit.http import PUBLIC, Streamed, answer, dumps, unless_known, while_connected
 from app.kit.listing import Listing, PageQuery, Wanted, no_such_row, page, seal, unseal
 from app.kit.numbers import LARGEST, digits
@@ -189,29 +190,38 @@ def _start(session: Session, position: Position | None, stand: Revision) -> int:
     return seq
 
 
+_AT = Prepared(sa.select(CHANGE.c.at).where(CHANGE.c.seq == sa.bindparam("seq")))
+
+
 def _mark(session: Session, seq: int) -> str:
-    return mark_of(session.scalar(sa.select(CHANGE.c.at).where(CHANGE.c.seq == seq)))
+    found = _AT.fetch(session, {"seq": seq})
+    return mark_of(found[0]["at"] if found else None)
 
 
 def _page(session: Session, query: FeedQuery, position: Position | None) -> Page:
     stand = revision(session)
     after = _start(session, position, stand)
-    wanted = [CHANGE.c.seq > after]
-    if query.municipality:
-        wanted.append(CHANGE.c.municipality_code == query.municipality)
-    if query.plan:
-        wanted.append(CHANGE.c.plan == query.plan)
-    if len(wanted) == 1:
-        count = stand.seq - after  # no number is left out
-    else:
-        count = session.scalar(sa.select(sa.func.count()).select_from(CHANGE).where(*wanted)) or 0
-    columns = (CHANGE.c[name] for name in Change.model_fields)
-    statement = sa.select(*columns).where(*wanted).order_by(CHANGE.c.seq).limit(query.limit)
-    changes = [_written(row) for row in fetch(session, statement)]
+    of = query.model_dump(include={"plan", "municipality"}, exclude_none=True)
+    given = {**of, "after": after, "limit": query.limit}
+    rows, number = _changes(*of)
+    count = number.scalar(session, given) if of else stand.seq - after  # no number is left out
+    changes = [_written(row) for row in rows.fetch(session, given)]
     if len(changes) == count:
         return Page(stand, after, stand.seq, stand.mark, count, changes)
     last = changes[-1]
     return Page(stand, after, last["seq"], mark_of(last["at"]), count, changes)
+
+
+@cache
+def _changes(*of: str) -> tuple[Prepared, Prepared]:
+    """The first changes after a number, of that plan or municipality, and how many there are."""
+    seq, limit = CHANGE.c.seq, sa.bindparam("limit", type_=sa.Integer)
+    columns = {"plan": CHANGE.c.plan, "municipality": CHANGE.c.municipality_code}
+    wanted = [seq > sa.bindparam("after", type_=seq.type)]
+    wanted += [columns[name] == sa.bindparam(name, type_=columns[name].type) for name in of]
+    rows = sa.select(*(CHANGE.c[name] for name in Change.model_fields)).where(*wanted)
+    number = sa.select(sa.func.count()).select_from(CHANGE).where(*wanted)
+    return Prepared(rows.order_by(seq).limit(limit)), Prepared(number)
 
 
 def _written(row: dict[str, Any]) -> dict[str, Any]:

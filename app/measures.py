@@ -10,7 +10,7 @@ from app.access import Held, WriterKnown, changing
 from app.changes import RevisionRead, remove, save
 from app.evaluations import EVALUATIONS, EvaluationShape, InMeasure
 from app.kit.database import Reading, Writing, brief
-from app.kit.fetching import fetch
+from app.kit.fetching import Prepared, fetch
 from app.kit.http import answer, written
 from app.kit.listing import Listing, Names, PageQuery, Wanted, listed, page
 from app.kit.session import Session
@@ -154,9 +154,18 @@ def list_measures(
     return page(request, session, MEASURES, query.wanted, query, revision, expand)
 
 
+BY_YEAR = (EVALUATION.c.measure_id, EVALUATION.c.fiscal_year, EVALUATION.c.ordinal)
+OF_MEASURE = Prepared(
+    EVALUATIONS.select(EVALUATION.c.measure_id == sa.bindparam("measure")).order_by(*BY_YEAR)
+)
 OF_MEASURES = EVALUATIONS.select(
     EVALUATION.c.measure_id.in_(sa.bindparam("measures", expanding=True))
-).order_by(EVALUATION.c.measure_id, EVALUATION.c.fiscal_year, EVALUATION.c.ordinal)
+).order_by(*BY_YEAR)
+
+
+def evaluations_of(session: Session, measure: int) -> list[dict[str, Any]]:
+    """All evaluations of one measure."""
+    return [EVALUATIONS.finish(row) for row in OF_MEASURE.fetch(session, {"measure": measure})]
 
 
 def embed_evaluations(
@@ -200,7 +209,7 @@ def read_measure(
     """施策. `expand=evaluations` embeds its evaluations; for `If-Match`, take the `ETag` of the answer without it."""
     measure = MEASURES.one(session, id)
     if expand:
-        embed_evaluations(session, [measure])
+        measure["evaluations"] = evaluations_of(session, id)
     return answer(request, measure)
 
 

@@ -18,12 +18,12 @@ from app.evaluations import EVALUATIONS, EvaluationFilters, EvaluationShape
 from app.fiscal_years import FiscalYearParameter
 from app.kit.database import Reading, brief, database_of
 from app.kit.errors import Finding, Invalid, Say
-from app.kit.fetching import fetch
+from app.kit.fetching import Prepared
 from app.kit.http import answer, unless_known
 from app.kit.listing import Names, shape_of
 from app.kit.remembering import remembered
 from app.kit.session import Session
-from app.measures import MEASURES, OF_MEASURES, MeasureShape
+from app.measures import MEASURES, MeasureShape, evaluations_of
 from app.models import EVALUATION, MEASURE, PLAN, SECTION, TALLY
 from app.plans import PLANS, PlanInPath, plan_id
 from app.shapes import InPlan, RowId
@@ -216,19 +216,19 @@ def _counts(session: Session, query: SummaryQuery, names: Sequence[str]) -> Sequ
     """
     given = query.given()
 
-    def known(kind: str, make: Callable[[SummaryQuery, Sequence[str]], sa.Select[Any]]) -> sa.Select[Any]:
+    def known(kind: str, make: Callable[[SummaryQuery, Sequence[str]], sa.Select[Any]]) -> Prepared:
         key = kind, shape_of(query, given), *names
-        return remembered(_known, MOST_KNOWN, key, lambda: make(query, names))
+        return remembered(_known, MOST_KNOWN, key, lambda: Prepared(make(query, names)))
 
     summable = _tallied(query, names) and {*names} <= {"fiscal_year"}
-    if summable and (any_plan := session.execute(known("scale", _of_one_scale), given).first()):
-        ours = {"_plan": any_plan.id, "_scale": any_plan.scale}
-        return fetch(session, known("together", _together), {**given, **ours})
-    return fetch(session, known("apart", _apart), given)
+    if summable and (any_plan := known("scale", _of_one_scale).fetch(session, given)):
+        ours = {"_plan": any_plan[0]["id"], "_scale": any_plan[0]["scale"]}
+        return known("together", _together).fetch(session, {**given, **ours})
+    return known("apart", _apart).fetch(session, given)
 
 
 MOST_KNOWN = 500  # statements
-_known: dict[tuple[Any, ...], sa.Select[Any]] = {}
+_known: dict[tuple[Any, ...], Prepared] = {}
 
 
 def _of_one_scale(query: SummaryQuery, names: Sequence[str]) -> sa.Select[Any]:
@@ -328,9 +328,10 @@ def _nulls_last(number: int, key: tuple[Any, ...]) -> list[tuple[bool, Any, str]
 
 def _scales(session: Session, query: SummaryQuery, counts: Sequence[Count]) -> dict[str, Scale]:
     """The scales of the plans counted; where nothing was, of those that were asked for."""
-    plan_with = {row["scale"]: row["plan_id"] for row in counts}
-    any_with = sa.select(sa.func.min(PLAN.c.id)).where(*InPlan.where(query, PLAN)).group_by(PLAN.c.scale)
-    ratings = sa.select(PLAN.c.scale, PLAN.c.ratings).where(PLAN.c.id.in_([*plan_with.values()] or any_with))
+    plans: Any = [*{row["scale"]: row["plan_id"] for row in counts}.values()]
+    if not plans:
+        plans = sa.select(sa.func.min(PLAN.c.id)).where(*InPlan.where(query, PLAN)).group_by(PLAN.c.scale)
+    ratings = sa.select(PLAN.c.scale, PLAN.c.ratings).where(PLAN.c.id.in_(plans))
     return dict(session.execute(ratings).all())
 
 
@@ -578,8 +579,8 @@ def follow_measure(request: Request, id: RowId, session: Reading, revision: Revi
 
 def timeline(session: Session, measure: Mapping[str, Any], revision: int) -> dict[str, Any]:
     years: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for row in fetch(session, OF_MEASURES, {"measures": [measure["id"]]}):
-        years[row["fiscal_year"]].append(EVALUATIONS.finish(row))
+    for row in evaluations_of(session, measure["id"]):
+        years[row["fiscal_year"]].append(row)
     results = [
         {
             "fiscal_year": year,

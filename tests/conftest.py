@@ -143,6 +143,23 @@ class Service:
     def holder(self, key: str) -> httpx.Client:
         return caller(self.anyone.base_url, key)
 
+    @contextmanager
+    def overheard(self) -> Iterator[list[tuple[str, Any]]]:
+        """What the service says to its database meanwhile, transactions aside: each statement with its values."""
+        said: list[tuple[str, Any]] = []
+        self.state()  # what is said to a server that was never asked anything is said by now
+        dialect = self.database.engine.dialect
+        usual = dialect.do_execute
+
+        def do_execute(cursor: Any, statement: str, values: Any, context: Any = None) -> None:
+            if not statement.startswith("BEGIN"):
+                said.append((statement, values))
+            usual(cursor, statement, values, context)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(dialect, "do_execute", do_execute)
+            yield said
+
 
 @contextmanager
 def started(url: str, port: int = 0, **settings: Any) -> Iterator[Service]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import event
 
 from app.changes import save
 from app.evaluations import EVALUATIONS, EvaluationQuery
@@ -86,17 +85,9 @@ class Plans:
         self.database = service.database
 
     def of(self, path: str, *, bitmaps: bool = False, **query: Any) -> list[str]:
-        said: list[tuple[str, Any]] = []
-
-        def hear(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
-            said.append((statement, parameters))
-
-        event.listen(self.database.engine, "before_cursor_execute", hear)
-        try:
+        with self.service.overheard() as said:
             asked = {"params": query, "headers": {"Shinchoku-Revision": "1"}}  # answered anew
             assert self.service.anyone.get(path, **asked).status_code == 200
-        finally:
-            event.remove(self.database.engine, "before_cursor_execute", hear)
         [rows] = [each for each in said if "ORDER BY" in each[0] and "LIMIT" in each[0]]
         return self.explained(*rows, bitmaps=bitmaps)
 

@@ -3,7 +3,6 @@
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import combinations
 from random import Random
 from typing import Any
@@ -12,7 +11,6 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-from sqlalchemy import event
 
 from app.documents.importing import import_document
 from app.documents.told import Told
@@ -683,6 +681,17 @@ def test_a_cursor_holds_only_for_its_own_filters_and_order(other, read: httpx.Cl
         assert read.get(path, params={"cursor": cursor}).status_code == 200
 
 
+def test_ratings_are_the_same_question_in_whatever_order(library: Service):
+    read, tail = library.anyone, {"limit": "3", "plan": "fujimi-yumetsunagu"}
+    first = read.get("/evaluations", params={"rating": "B,none,A"} | tail).json()
+    with library.overheard() as said:
+        again = read.get("/evaluations", params={"rating": "A, B ,none,B"} | tail).json()
+    assert counts(said) == []
+    assert again == first
+    cursor = first["metadata"]["resultset"]["next"]
+    assert read.get("/evaluations", params={"rating": "none,A,B", "cursor": cursor} | tail).status_code == 200
+
+
 def test_a_cursor_of_one_list_is_refused_by_another(shelf: httpx.Client):
     for path in LISTS:
         for other in LISTS.keys() - {path}:
@@ -844,23 +853,8 @@ def test_everything_that_is_wrong_with_the_values_is_told_at_once(read: httpx.Cl
 # Cost
 
 
-@contextmanager
-def statements(service: Service) -> Iterator[list[str]]:
-    """What the service says to its database, transactions aside."""
-    said: list[str] = []
-
-    def hear(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        if not statement.startswith("BEGIN"):
-            said.append(statement)
-
-    event.listen(service.database.engine, "before_cursor_execute", hear)
-    try:
-        yield said
-    finally:
-        event.remove(service.database.engine, "before_cursor_execute", hear)
-
-
-COUNTS = re.compile(r"count\(\*\)|sum\(tally")
+def counts(said: list[tuple[str, Any]]) -> list[str]:
+    return [statement for statement, _ in said if re.search(r"count\(\*\)|sum\(tally", statement)]
 
 
 def unkept(service: Service, path: str, **query: Any) -> int:
@@ -881,14 +875,14 @@ def test_a_list_takes_the_same_few_statements_whatever_the_size_of_its_pages(
     path, query, number, library: Service
 ):
     library.database.counted.clear()
-    counts = []
+    counted = []
     for limit in (1, 2, 1000):
-        with statements(library) as said:
+        with library.overheard() as said:
             assert unkept(library, path, limit=limit, **query) == 200
-        counts.append(len([statement for statement in said if COUNTS.search(statement)]))
-        assert len(said) == number + counts[-1], said
-    assert counts[0] <= 1
-    assert counts[1:] == [0, 0]  # counted once, or all on one page
+        counted.append(len(counts(said)))
+        assert len(said) == number + counted[-1], said
+    assert counted[0] <= 1
+    assert counted[1:] == [0, 0]  # counted once, or all on one page
 
 
 def test_a_list_is_counted_anew_once_something_has_changed(town: Service, admin: httpx.Client):
@@ -899,9 +893,9 @@ def test_a_list_is_counted_anew_once_something_has_changed(town: Service, admin:
     before = count()
     new = {"plan": "fujimi-yumetsunagu", "code": "9"}
     assert admin.post("/sections", json=new).status_code == 201
-    with statements(town) as said:
+    with town.overheard() as said:
         assert (count(), count()) == (before + 1, before + 1)
-    assert len([*filter(COUNTS.search, said)]) == 1
+    assert len(counts(said)) == 1
 
 
 @pytest.mark.parametrize(
@@ -919,9 +913,9 @@ def test_a_count_looks_up_only_what_is_asked_about(
     query: dict[str, str], tables: list[str], library: Service
 ):
     library.database.counted.clear()
-    with statements(library) as said:
+    with library.overheard() as said:
         assert unkept(library, "/evaluations", limit=1, **query) == 200
-    [count] = filter(COUNTS.search, said)
+    [count] = counts(said)
     assert re.findall(r'(?:FROM|JOIN) "?(\w+)', count) == tables
 
 
@@ -996,6 +990,6 @@ def test_questions_that_are_asked_alike_are_each_answered_by_their_own_values(li
 
 @pytest.mark.parametrize("path", LISTS)
 def test_a_row_takes_one_statement_beside_the_revision_and_one_more_to_find_a_plan(path, library: Service):
-    with statements(library) as said:
+    with library.overheard() as said:
         assert unkept(library, f"{path}/1") == 200
     assert len(said) == (3 if path == "/plans" else 2), said

@@ -250,8 +250,10 @@ def _speak_sqlite(engine: sa.Engine, busy_timeout: float) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        if connection.get_execution_options().get("writes", False):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:  # which locks nothing yet, and so never fails
+            connection.connection.cursor().execute("BEGIN")
 
 
 def database_of(request: Request) -> Database:

@@ -1,6 +1,7 @@
 """Rows as the driver gives them. To make SQLAlchemy's own kind of rows takes longer than to read them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -10,12 +11,12 @@ import sqlalchemy as sa
 
 from app.kit.session import Session
 
+Given = Mapping[str, Any]
+
 FETCHED = 250  # rows at a time: of more, the memory is taken anew each time, which costs more than to fill it
 
 
-def fetch(
-    session: Session, statement: sa.Select[Any], given: Mapping[str, Any] | None = None
-) -> list[dict[str, Any]]:
+def fetch(session: Session, statement: sa.Select[Any], given: Given | None = None) -> list[dict[str, Any]]:
     """All rows of a statement that finds few."""
     with session.connection().execute(statement, given) as found:
         return _read(found, statement, found.cursor_strategy.fetchall(found, found.cursor))
@@ -28,14 +29,77 @@ def fetched(session: Session, statement: sa.Select[Any]) -> Iterator[list[dict[s
             yield _read(found, statement, some)
 
 
+class Prepared:
+    """A statement that is asked again and again with other values of its parameters.
+
+    It is compiled once for each kind of database and then given to the driver. What SQLAlchemy does to find again what
+    it has compiled, and to tell what came of it, takes several times as long as a short question.
+    """
+
+    def __init__(self, statement: sa.Select[Any]) -> None:
+        self.statement = statement
+        self._compiled: dict[str, _Compiled] = {}
+
+    def fetch(self, session: Session, given: Given | None = None) -> list[dict[str, Any]]:
+        """All its rows, which are few."""
+        compiled = self._for(session.dialect)
+        return _made(compiled.readers, compiled.rows(session, given or {}))
+
+    def scalar(self, session: Session, given: Given | None = None) -> Any:
+        """The one value that it asks for, as the driver gives it; nothing where there is no row."""
+        rows = self._for(session.dialect).rows(session, given or {})
+        return rows[0][0] if rows else None
+
+    def _for(self, dialect: sa.Dialect) -> "_Compiled":
+        if dialect.name not in self._compiled:
+            self._compiled[dialect.name] = _Compiled(self.statement, dialect)
+        return self._compiled[dialect.name]
+
+
+class _Compiled:
+    """What a kind of database is told, and what is to be done with the values on the way there and back."""
+
+    def __init__(self, statement: sa.Select[Any], dialect: sa.Dialect) -> None:
+        self._compiled = statement.compile(dialect=dialect)
+        self._text = str(self._compiled)
+        write = {
+            name: parameter.type.dialect_impl(dialect).bind_processor(dialect)
+            for name, parameter in self._compiled.binds.items()
+        }
+        self._writers = [(name, writer) for name, writer in write.items() if writer is not None]
+        self.readers = _readers(dialect, statement.selected_columns.keys(), statement)
+
+    def rows(self, session: Session, given: Given) -> Sequence[Sequence[Any]]:
+        dialect, values = session.dialect, self._values(given)
+        with closing(session.connection().connection.cursor()) as cursor:
+            try:
+                dialect.do_execute(cursor, self._text, values)
+                return cursor.fetchall()
+            except dialect.loaded_dbapi.Error as error:  # told as those of any other statement are
+                raise sa.exc.DBAPIError.instance(
+                    self._text, values, error, dialect.loaded_dbapi.Error, dialect=dialect
+                ) from error
+
+    def _values(self, given: Given) -> Any:
+        values = self._compiled.construct_params(given)
+        for name, write in self._writers:
+            values[name] = write(values[name])
+        places = self._compiled.positiontup
+        return values if places is None else tuple(values[name] for name in places)
+
+
 def _read(
     found: sa.CursorResult[Any], statement: sa.Select[Any], rows: Sequence[Sequence[Any]]
 ) -> list[dict[str, Any]]:
     compiled = found.context.compiled  # one and the same whenever the same is asked
     known = _READERS.get(compiled)
     if known is None:
-        known = _READERS[compiled] = _readers(found, statement)
-    names, readers = known
+        known = _READERS[compiled] = _readers(found.dialect, list(found.keys()), statement)
+    return _made(known, rows)
+
+
+def _made(by: "Readers", rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    names, readers = by
     read = [dict(zip(names, row, strict=True)) for row in rows]
     for name, reader in readers:
         for row in read:
@@ -47,10 +111,8 @@ Readers = tuple[list[str], list[tuple[str, Callable[[Any], Any]]]]
 _READERS: WeakKeyDictionary[Any, Readers] = WeakKeyDictionary()
 
 
-def _readers(found: sa.CursorResult[Any], statement: sa.Select[Any]) -> Readers:
+def _readers(dialect: sa.Dialect, names: list[str], statement: sa.Select[Any]) -> Readers:
     """What the columns are called, and what is to be done with the values of some of them."""
-    dialect = found.dialect
-    names = list(found.keys())
     readers: list[tuple[str, Callable[[Any], Any]]] = []
     for name, column in zip(names, statement.selected_columns, strict=True):
         if read := column.type.dialect_impl(dialect).result_processor(dialect, None):

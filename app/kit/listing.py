@@ -19,7 +19,7 @@ from sqlalchemy.sql.visitors import iterate
 
 from app.kit.database import database_of
 from app.kit.errors import Finding, Invalid, NotFound, Say
-from app.kit.fetching import fetch
+from app.kit.fetching import Prepared
 from app.kit.http import answer, unless_known
 from app.kit.numbers import LARGEST, digits
 from app.kit.remembering import remembered
@@ -139,8 +139,8 @@ class Listing:
         return sa.select(*shown).select_from(self.source)
 
     @cached_property
-    def _one(self) -> sa.Select[Any]:
-        return self._every.where(self.id == sa.bindparam("id"))
+    def _one(self) -> Prepared:
+        return Prepared(self._every.where(self.id == sa.bindparam("id")))
 
     def select(self, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
         return self._every.where(*conditions)
@@ -152,7 +152,7 @@ class Listing:
 
     def one(self, session: Session, id: int) -> dict[str, Any]:
         """The row as the API shows it, or 404."""
-        found = fetch(session, self._one, {"id": id})
+        found = self._one.fetch(session, {"id": id})
         if not found:
             raise no_such_row()
         return self.finish(found[0])
@@ -263,7 +263,7 @@ def rows_from(
     early, count = _way(session, asked, place)
     continued = place.position is not None
     position = {f"_{depth}": value for depth, value in enumerate(place.position or ())}
-    rows = fetch(session, asked.rows(early, continued), {**place.given, **position, "_limit": limit + 1})
+    rows = asked.rows(early, continued).fetch(session, {**place.given, **position, "_limit": limit + 1})
     more = len(rows) > limit
     number = count() if more or continued else len(rows)
     del rows[limit:]
@@ -284,7 +284,7 @@ class _Asked:
     def _conditions(self, early: bool) -> Sequence[sa.ColumnElement[bool]]:
         return (self.wanted.early if early else self.wanted.conditions) or ()
 
-    def _rows(self, early: bool, continued: bool) -> sa.Select[Any]:
+    def _rows(self, early: bool, continued: bool) -> Prepared:
         """The rows of a page and one more; where it is `continued`, those beyond a position."""
         listing, limit = self.listing, sa.bindparam("_limit", type_=sa.Integer)
         here = [*self._conditions(early), *([_after(self.order)] if continued else [])]
@@ -299,19 +299,19 @@ class _Asked:
             ]
             here = [listing.id.in_(sa.union_all(*(sa.select(first) for first in firsts)))]
         keys = [column.label(key) for key, (column, _) in zip(self.keys, self.order, strict=True)]
-        return listing.select(*here).add_columns(*keys).order_by(*order).limit(limit)
+        return Prepared(listing.select(*here).add_columns(*keys).order_by(*order).limit(limit))
 
-    def _count(self, early: bool) -> sa.Select[Any]:
+    def _count(self, early: bool) -> Prepared:
         """How many rows there are in all."""
         number = self.wanted.number
-        return self.listing.counting(*self._conditions(early)) if number is None else number
+        return Prepared(self.listing.counting(*self._conditions(early)) if number is None else number)
 
-    def _others(self) -> sa.Select[Any] | None:
+    def _others(self) -> Prepared | None:
         """How many rows there are that these are found by, up to what are many."""
         found_by = self.wanted.found_by
         if found_by is None:
             return None
-        return sa.select(sa.func.count()).select_from(found_by.limit(MANY + 1).subquery())
+        return Prepared(sa.select(sa.func.count()).select_from(found_by.limit(MANY + 1).subquery()))
 
 
 MOST_ASKED = 200
@@ -326,8 +326,8 @@ def _asked(session: Session, listing: Listing, wanted: Callable[[], Wanted], pla
 def _way(session: Session, asked: _Asked, place: "Place") -> tuple[bool, Callable[[], int]]:
     """Whether the first rows are best found by the early conditions, and how all of them are counted."""
 
-    def number(statement: sa.Select[Any]) -> int:
-        return int(session.scalar(statement, place.given) or 0)
+    def number(counting: Prepared) -> int:
+        return int(counting.scalar(session, place.given) or 0)
 
     def counted(early: bool) -> int:
         return _counted(session, place.bound, lambda: number(asked.count(early)))
