@@ -328,11 +328,15 @@ def _nulls_last(number: int, key: tuple[Any, ...]) -> list[tuple[bool, Any, str]
 
 def _scales(session: Session, query: SummaryQuery, counts: Sequence[Count]) -> dict[str, Scale]:
     """The scales of the plans counted; where nothing was, of those that were asked for."""
-    plans: Any = [*{row["scale"]: row["plan_id"] for row in counts}.values()]
+    plans = [*{row["scale"]: row["plan_id"] for row in counts}.values()]
     if not plans:
-        plans = sa.select(sa.func.min(PLAN.c.id)).where(*InPlan.where(query, PLAN)).group_by(PLAN.c.scale)
-    ratings = sa.select(PLAN.c.scale, PLAN.c.ratings).where(PLAN.c.id.in_(plans))
-    return dict(session.execute(ratings).all())
+        asked = sa.select(sa.func.min(PLAN.c.id)).where(*InPlan.where(query, PLAN)).group_by(PLAN.c.scale)
+        plans = [*session.scalars(asked, query.given())]
+    found = [plan for id in plans for plan in SCALE_OF.fetch(session, {"plan": id})]
+    return {plan["scale"]: plan["ratings"] for plan in found}
+
+
+SCALE_OF = Prepared(sa.select(PLAN.c.scale, PLAN.c.ratings).where(PLAN.c.id == sa.bindparam("plan")))
 
 
 def _not_summable() -> Invalid:

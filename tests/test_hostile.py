@@ -14,7 +14,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from http.client import HTTPException, HTTPResponse
 from itertools import count
 from typing import Any, NamedTuple

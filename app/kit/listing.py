@@ -290,15 +290,19 @@ class _Asked:
         here = [*self._conditions(early), *([_after(self.order)] if continued else [])]
         # Where few fit, no index of the order is to be gone through for them.
         few = self.wanted.early is not None and not early
-        by = [(sa.func.coalesce(column, column) if few else column, down) for column, down in self.order]
-        order = [column.desc() if down else column.asc() for column, down in by]
-        if 1 < len(self.wanted.apart) <= MOST_APART:  # the first rows of each are enough
-            some = sa.select(listing.id).select_from(_part_with(_tables_of([*here, *order]), listing.source))
+        columns = [sa.func.coalesce(column, column) if few else column for column, _ in self.order]
+        order = _directed(columns, self.order)
+        keys = [column.label(key) for key, (column, _) in zip(self.keys, self.order, strict=True)]
+        if 1 < len(self.wanted.apart) <= MOST_APART:  # the first of the first rows of each are enough
+            some = sa.select(listing.id.label("id"), *keys).select_from(
+                _part_with(_tables_of([*here, *order]), listing.source)
+            )
             firsts = [
                 some.where(*here, one).order_by(*order).limit(limit).subquery() for one in self.wanted.apart
             ]
-            here = [listing.id.in_(sa.union_all(*(sa.select(first) for first in firsts)))]
-        keys = [column.label(key) for key, (column, _) in zip(self.keys, self.order, strict=True)]
+            found = sa.union_all(*(sa.select(first) for first in firsts)).subquery()
+            first = _directed([found.c[key] for key in self.keys], self.order)
+            here = [listing.id.in_(sa.select(found.c.id).order_by(*first).limit(limit))]
         return Prepared(listing.select(*here).add_columns(*keys).order_by(*order).limit(limit))
 
     def _count(self, early: bool) -> Prepared:
@@ -365,6 +369,11 @@ def _next_address(request: Request, cursor: str) -> str:
 # Keyset paging: a cursor is the last row's place in the order, bound to the filters and the order it was made for
 
 Order = list[tuple[sa.ColumnElement[Any], bool]]  # (by what, whether descending)
+
+
+def _directed(columns: Sequence[sa.ColumnElement[Any]], order: Order) -> list[sa.UnaryExpression[Any]]:
+    """The columns, each the way that its place in the order has."""
+    return [column.desc() if down else column.asc() for column, (_, down) in zip(columns, order, strict=True)]
 
 
 class Place(NamedTuple):
