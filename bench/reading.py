@@ -62,7 +62,7 @@ def turn(server: Server, url: str, kinds: Sequence[str], round: Round) -> None:
             round.note(
                 server.name,
                 f"{kind} miss",
-                drive(running, paths[:-WARM] or [usual], round.seconds, core=load),
+                drive(running, paths[:-WARM] or [usual], round.seconds, core=load, headers=server.anew),
             )
             if kind in HITS and isinstance(server, Shinchoku):
                 running.client.get(usual)
@@ -96,7 +96,9 @@ def cost(server: Server, url: str, kinds: Sequence[str], round: Round) -> None:
             usual, *paths = (server.path(kind, one) for one in variations)
             running.client.get(usual).raise_for_status()
             round.note(
-                server.name, f"{kind} cost", drive(running, paths or [usual], round.seconds, 1, core=load)
+                server.name,
+                f"{kind} cost",
+                drive(running, paths or [usual], round.seconds, 1, core=load, headers=server.anew),
             )
 
 

@@ -77,6 +77,7 @@ class Server:
     databases: ClassVar[Sequence[str]] = ("sqlite", "postgresql")
     data: ClassVar[str] = "peers"
     ready: ClassVar[str] = "/"
+    anew: ClassVar[Sequence[str]] = ()  # headers of a question whose answer is not to be one that is kept
 
     def command(self, port: int, database: str) -> list[str | Path]:
         raise NotImplementedError
@@ -154,6 +155,7 @@ class Shinchoku(Server):
     name = "shinchoku"
     data = "shinchoku"
     ready = "/readyz"
+    anew = ("Shinchoku-Revision: 1",)
 
     def __init__(self, workers: int = 1, seed: str = "") -> None:
         self.workers, self.seed = workers, seed
