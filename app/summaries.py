@@ -18,7 +18,7 @@ from app.evaluations import EVALUATIONS, EvaluationFilters, EvaluationShape
 from app.fiscal_years import FiscalYearParameter
 from app.kit.database import Reading, brief, database_of
 from app.kit.errors import Finding, Invalid, Say
-from app.kit.fetching import Prepared
+from app.kit.fetching import Prepared, fetch
 from app.kit.http import answer, unless_known
 from app.kit.listing import Names, shape_of
 from app.kit.remembering import remembered
@@ -332,11 +332,15 @@ def _scales(session: Session, query: SummaryQuery, counts: Sequence[Count]) -> d
     if not plans:
         asked = sa.select(sa.func.min(PLAN.c.id)).where(*InPlan.where(query, PLAN)).group_by(PLAN.c.scale)
         plans = [*session.scalars(asked, query.given())]
-    found = [plan for id in plans for plan in SCALE_OF.fetch(session, {"plan": id})]
+    if len(plans) == 1:
+        found = SCALE_OF.fetch(session, {"plan": plans[0]})
+    else:
+        found = fetch(session, SCALES.where(PLAN.c.id.in_(plans)))
     return {plan["scale"]: plan["ratings"] for plan in found}
 
 
-SCALE_OF = Prepared(sa.select(PLAN.c.scale, PLAN.c.ratings).where(PLAN.c.id == sa.bindparam("plan")))
+SCALES = sa.select(PLAN.c.scale, PLAN.c.ratings)
+SCALE_OF = Prepared(SCALES.where(PLAN.c.id == sa.bindparam("plan")))
 
 
 def _not_summable() -> Invalid:

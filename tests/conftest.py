@@ -22,7 +22,7 @@ from playwright.sync_api import Browser
 from app.cli import KEEP_ALIVE, beside, main
 from app.documents.importing import import_document
 from app.documents.told import Told
-from app.kit import keys, migrations
+from app.kit import fetching, keys, migrations
 from app.kit.database import Database
 from app.kit.http import Protocol
 from app.kit.settings import ROOT, Settings
@@ -31,6 +31,8 @@ from app.models import API_KEY, FEED, now
 from tests.browser import chromium, launched
 from tests.postgres import Server, postgres
 from tests.processes import caller
+
+fetching.SELDOM = 0  # here, what is asked for the first time is answered as what is asked often
 
 SEED = ROOT / "seed" / "fujimi-h29.txt"
 FUJIMI, KAWAGOE = "112356", "112011"

@@ -14,7 +14,7 @@ import pytest
 
 from app.documents.importing import import_document
 from app.documents.told import Told
-from app.kit import migrations
+from app.kit import fetching, listing, migrations
 from app.kit.database import Database
 from tests.conftest import FUJIMI, KAWAGOE, Backend, Service, opened, running
 
@@ -883,6 +883,22 @@ def test_a_list_takes_the_same_few_statements_whatever_the_size_of_its_pages(
         assert len(said) == number + counted[-1], said
     assert counted[0] <= 1
     assert counted[1:] == [0, 0]  # counted once, or all on one page
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/evaluations?q=支援&rating=A,none&limit=3", "/measures/1?expand=evaluations", "/changes?limit=2"],
+)
+def test_what_is_asked_often_is_answered_as_it_was_at_first(
+    path: str, library: Service, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(listing, "_known", {})
+    monkeypatch.setattr(fetching, "SELDOM", 10**9)
+    anew = {"Shinchoku-Revision": "1"}
+    seldom = library.anyone.get(path, headers=anew)
+    assert seldom.status_code == 200
+    monkeypatch.setattr(fetching, "SELDOM", 0)
+    assert library.anyone.get(path, headers=anew).content == seldom.content
 
 
 def test_a_list_is_counted_anew_once_something_has_changed(town: Service, admin: httpx.Client):

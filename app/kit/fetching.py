@@ -32,60 +32,80 @@ def fetched(session: Session, statement: sa.Select[Any]) -> Iterator[list[dict[s
 class Prepared:
     """A statement that is asked again and again with other values of its parameters.
 
-    It is compiled once for each kind of database and then given to the driver. What SQLAlchemy does to find again what
-    it has compiled, and to tell what came of it, takes several times as long as a short question.
+    What SQLAlchemy does to find again what it has compiled, and to tell what came of it, takes several times as long as
+    a short question. So what is asked often is compiled apart, once for each kind of database, and given to the driver.
     """
 
     def __init__(self, statement: sa.Select[Any]) -> None:
         self.statement = statement
         self._compiled: dict[str, _Compiled] = {}
+        self._asked = 0
 
     def fetch(self, session: Session, given: Given | None = None) -> list[dict[str, Any]]:
         """All its rows, which are few."""
-        compiled = self._for(session.dialect)
+        if (compiled := self._often(session.dialect)) is None:
+            return fetch(session, self.statement, given)
         return _made(compiled.readers, compiled.rows(session, given or {}))
 
     def scalar(self, session: Session, given: Given | None = None) -> Any:
         """The one value that it asks for, as the driver gives it; nothing where there is no row."""
-        rows = self._for(session.dialect).rows(session, given or {})
+        if (compiled := self._often(session.dialect)) is None:
+            return session.scalar(self.statement, given)
+        rows = compiled.rows(session, given or {})
         return rows[0][0] if rows else None
 
-    def _for(self, dialect: sa.Dialect) -> "_Compiled":
+    def _often(self, dialect: sa.Dialect) -> "_Compiled | None":
+        """To compile it takes longer than to ask it some times, and some words are looked for only once."""
+        self._asked += 1
+        if self._asked <= SELDOM:
+            return None
         if dialect.name not in self._compiled:
             self._compiled[dialect.name] = _Compiled(self.statement, dialect)
         return self._compiled[dialect.name]
+
+
+SELDOM = 5
 
 
 class _Compiled:
     """What a kind of database is told, and what is to be done with the values on the way there and back."""
 
     def __init__(self, statement: sa.Select[Any], dialect: sa.Dialect) -> None:
-        self._compiled = statement.compile(dialect=dialect)
-        self._text = str(self._compiled)
-        write = {
-            name: parameter.type.dialect_impl(dialect).bind_processor(dialect)
-            for name, parameter in self._compiled.binds.items()
-        }
-        self._writers = [(name, writer) for name, writer in write.items() if writer is not None]
+        compiled = statement.compile(dialect=dialect)
         self.readers = _readers(dialect, statement.selected_columns.keys(), statement)
+        self._text = str(compiled)
+        self._places = compiled.positiontup
+        self._parameters = [
+            (name, parameter, parameter.type.dialect_impl(dialect).bind_processor(dialect))
+            for parameter, name in compiled.bind_names.items()
+        ]
 
     def rows(self, session: Session, given: Given) -> Sequence[Sequence[Any]]:
-        dialect, values = session.dialect, self._values(given)
-        with closing(session.connection().connection.cursor()) as cursor:
-            try:
+        dialect, connection, values = session.dialect, session.connection(), self._values(given)
+        try:
+            with closing(connection.connection.cursor()) as cursor:
                 dialect.do_execute(cursor, self._text, values)
                 return cursor.fetchall()
-            except dialect.loaded_dbapi.Error as error:  # told as those of any other statement are
-                raise sa.exc.DBAPIError.instance(
-                    self._text, values, error, dialect.loaded_dbapi.Error, dialect=dialect
-                ) from error
+        except dialect.loaded_dbapi.Error as error:  # told as those of any other statement are
+            lost = dialect.is_disconnect(error, connection.connection, None)
+            if lost:
+                connection.invalidate(error)
+            raise sa.exc.DBAPIError.instance(
+                self._text,
+                values,
+                error,
+                dialect.loaded_dbapi.Error,
+                connection_invalidated=lost,
+                dialect=dialect,
+            ) from error
 
     def _values(self, given: Given) -> Any:
-        values = self._compiled.construct_params(given)
-        for name, write in self._writers:
-            values[name] = write(values[name])
-        places = self._compiled.positiontup
-        return values if places is None else tuple(values[name] for name in places)
+        values = {}
+        for name, parameter, write in self._parameters:
+            key = parameter.key
+            value = given[key] if parameter.required or key in given else parameter.effective_value
+            values[name] = value if write is None else write(value)
+        return values if self._places is None else tuple(values[name] for name in self._places)
 
 
 def _read(
