@@ -30,7 +30,7 @@ run: $(stamp)  ## install what the service needs, bring the database up to date 
 test: $(stamp)-dev  ## run the whole test suite (PYTEST_ARGS, by default in one process more than there are cores: tests wait, too)
 	@$(bin)/python -m pytest $(PYTEST_ARGS)
 
-bench: $(stamp)-dev $(peers)  ## measure speed beside others, into docs/benchmarks.md (about two hours; BENCH_ARGS=--help)
+bench: $(stamp)-dev $(peers)  ## measure speed beside others, into docs/benchmarks.md (one to two hours; BENCH_ARGS=--help)
 	@$(bin)/python -m bench $(BENCH_ARGS)
 
 prove: $(stamp)-dev  ## prove the promises at their full figures and write docs/promises.md (about an hour)

@@ -555,18 +555,17 @@ def mark_of(at: datetime | None) -> str:
     return f"{at.timestamp() * 1_000_000:.0f}" if at else "0"
 
 
-STAND = sa.select(FEED.c.seq, FEED.c.epoch, FEED.c.horizon, CHANGE.c.at).select_from(
-    FEED.outerjoin(CHANGE, CHANGE.c.seq == FEED.c.seq)
+STAND = Prepared(
+    sa.select(FEED.c.seq, FEED.c.epoch, FEED.c.horizon, CHANGE.c.at).select_from(
+        FEED.outerjoin(CHANGE, CHANGE.c.seq == FEED.c.seq)
+    )
 )
-
-
-_STAND = Prepared(STAND)
 
 
 @first_step
 def _stand(session: Session) -> None:
     """What a request sees is a state with a number: it is read first, in the same snapshot."""
-    found = _STAND.fetch(session)
+    found = STAND.fetch(session)
     if not found:  # a backup is being restored: what was there before is gone for this snapshot, too
         raise busy()
     seq, epoch, horizon, at = found[0].values()

@@ -16,11 +16,12 @@ import sqlalchemy as sa
 from anyio.to_thread import run_sync
 
 import app.changes
-from app.changes import save
+from app.changes import STAND, save
+from app.kit import search
 from app.kit.bulk import insert
-from app.kit.database import Database
+from app.kit.database import Database, passes
 from app.kit.session import Session
-from app.models import CHANGE, FEED, Plan, now
+from app.models import CHANGE, EVALUATION, FEED, Plan, now
 from tests.conftest import FUJIMI, Backend, Service, opened, started
 from tests.processes import caller, serving
 from tests.test_changes import assert_that_log_and_tables_agree, write_at_random
@@ -305,4 +306,38 @@ def test_a_write_that_is_cancelled_while_it_commits_is_whole_or_nothing(
             logged = session.scalar(sa.select(sa.func.count()).where(CHANGE.c.key == "cut"))
             last = session.scalar(sa.select(sa.func.max(CHANGE.c.seq)))
             assert (there, last) == (logged, session.scalar(sa.select(FEED.c.seq)))
+    backend.drop(url)
+
+
+def test_a_connection_that_broke_is_given_up_and_the_next_request_has_another(backend: Backend):
+    if backend.name == "sqlite":  # where there is none to break
+        return
+    url = backend.seeded()
+    with opened(url) as database, opened(url) as other:
+        with database.reading() as session:
+            process = session.scalar(sa.text("SELECT pg_backend_pid()"))
+            with other.writing() as elsewhere:
+                assert elsewhere.scalar(sa.select(sa.func.pg_terminate_backend(process, 10_000)))
+            with pytest.raises(sa.exc.OperationalError, match="terminating connection") as told:
+                STAND.fetch(session)
+            assert passes(told.value)
+            assert session.connection().invalidated
+        with database.reading() as session:
+            assert STAND.fetch(session)
+    backend.drop(url)
+
+
+def test_what_is_copied_and_put_off_is_told_as_any_other_statement_is(backend: Backend):
+    if backend.name == "sqlite":  # which has no COPY
+        return
+    url = backend.seeded()
+    row = {"id": 1, "folded": "食堂"}
+    with opened(url) as database, opened(url) as other, other.writing() as holder:
+        holder.execute(sa.text("LOCK TABLE evaluation_pair IN EXCLUSIVE MODE"))
+        with database.reading() as session:
+            session.execute(sa.text("SET TRANSACTION READ WRITE"))
+            session.execute(sa.text("SET LOCAL lock_timeout = 100"))
+            with pytest.raises(sa.exc.OperationalError) as told:
+                search.follow(session, EVALUATION, [(None, row)])
+            assert passes(told.value)
     backend.drop(url)

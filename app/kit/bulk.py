@@ -1,14 +1,12 @@
 """Many rows in few statements, whose text does not depend on how many there are: each is compiled once."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import closing
 from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any
 
 import orjson
-import psycopg
 import sqlalchemy as sa
 
 from app.kit.session import Session
@@ -91,12 +89,6 @@ def insert(session: Session, table: sa.Table, rows: Sequence[Mapping[str, Any]])
         session.connection().exec_driver_sql(statement, list(written))
         return
     statement = f"COPY {into} FROM STDIN"
-    with closing(cast(psycopg.Cursor[Any], session.connection().connection.cursor())) as cursor:
-        try:
-            with cursor.copy(statement.encode()) as copy:
-                for row in written:
-                    copy.write_row(row)
-        except psycopg.Error as error:  # told as those of any other statement are
-            raise sa.exc.DBAPIError.instance(
-                statement, None, error, psycopg.Error, dialect=dialect
-            ) from error
+    with session.driven(statement) as cursor, cursor.copy(statement.encode()) as copy:
+        for row in written:
+            copy.write_row(row)

@@ -1,7 +1,6 @@
 """Rows as the driver gives them. To make SQLAlchemy's own kind of rows takes longer than to read them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -64,7 +63,7 @@ class Prepared:
         return self._compiled[dialect.name]
 
 
-SELDOM = 5
+SELDOM = 5  # times
 
 
 class _Compiled:
@@ -81,23 +80,11 @@ class _Compiled:
         ]
 
     def rows(self, session: Session, given: Given) -> Sequence[Sequence[Any]]:
-        dialect, connection, values = session.dialect, session.connection(), self._values(given)
-        try:
-            with closing(connection.connection.cursor()) as cursor:
-                dialect.do_execute(cursor, self._text, values)
-                return cursor.fetchall()
-        except dialect.loaded_dbapi.Error as error:  # told as those of any other statement are
-            lost = dialect.is_disconnect(error, connection.connection, None)
-            if lost:
-                connection.invalidate(error)
-            raise sa.exc.DBAPIError.instance(
-                self._text,
-                values,
-                error,
-                dialect.loaded_dbapi.Error,
-                connection_invalidated=lost,
-                dialect=dialect,
-            ) from error
+        values = self._values(given)
+        with session.driven(self._text, values) as cursor:
+            session.dialect.do_execute(cursor, self._text, values)
+            rows: Sequence[Sequence[Any]] = cursor.fetchall()
+            return rows
 
     def _values(self, given: Given) -> Any:
         values = {}

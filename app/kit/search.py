@@ -8,10 +8,8 @@ one character has no pair: for it the texts are read.
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from typing import Any, cast
 
-import psycopg
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -67,10 +65,8 @@ def follow(session: Session, table: sa.Table, rows: Iterable[tuple[Entry | None,
         remove = f"DELETE FROM {index} WHERE id = ANY(%s)"  # noqa: S608
         connection.exec_driver_sql(remove, ([id for id, _ in gone],))
     if come:
-        with (
-            closing(cast(psycopg.Cursor[Any], connection.connection.cursor())) as cursor,
-            cursor.copy(f"COPY {index} FROM STDIN".encode()) as copy,
-        ):
+        statement = f"COPY {index} FROM STDIN"
+        with session.driven(statement) as cursor, cursor.copy(statement.encode()) as copy:
             for id, text in come:
                 copy.write_row((id, _array(text)))
 

@@ -4,7 +4,8 @@ SQLAlchemy's own sessions keep objects, which nobody here makes of rows; to open
 question.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -57,6 +58,27 @@ class Session:
         self, statement: sa.Executable, given: Mapping[str, Any] | None = None
     ) -> sa.ScalarResult[Any]:
         return self.connection().scalars(statement, given)
+
+    @contextmanager
+    def driven(self, statement: str, values: Any = None) -> Iterator[Any]:
+        """A cursor of the driver itself. Its errors are told as those of any other statement are, and a connection that
+        broke is given up."""
+        connection, dialect = self.connection(), self.dialect
+        try:
+            with closing(connection.connection.cursor()) as cursor:
+                yield cursor
+        except dialect.loaded_dbapi.Error as error:
+            lost = dialect.is_disconnect(error, connection.connection, None)
+            if lost:
+                connection.invalidate(error)
+            raise sa.exc.DBAPIError.instance(
+                statement,
+                values,
+                error,
+                dialect.loaded_dbapi.Error,
+                connection_invalidated=lost,
+                dialect=dialect,
+            ) from error
 
     def commit(self) -> None:
         if self._connection is not None:
