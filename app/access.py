@@ -11,8 +11,10 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.changes import hold
 from app.kit import keys
+from app.kit.bulk import Lookup
 from app.kit.database import Writing
 from app.kit.errors import Forbidden, Unauthorized
+from app.kit.fetching import Prepared
 from app.kit.http import IfMatch, dumps, must_match, tag
 from app.kit.listing import Listing
 from app.kit.session import Session
@@ -56,22 +58,22 @@ def writer(
     return authenticate(session, key)
 
 
-KEY_WITH = sa.select(API_KEY).where(API_KEY.c.id == sa.bindparam("id"))
+KEY_WITH = Prepared(sa.select(API_KEY).where(API_KEY.c.id == sa.bindparam("id")))
 
 
 def authenticate(session: Session, key: keys.Key) -> Writer:
-    found = session.execute(KEY_WITH, {"id": key.id}).one_or_none()
-    if found is None or not key.proves(found.secret_sha256):
+    found = next(iter(KEY_WITH.fetch(session, {"id": key.id})), None)
+    if found is None or not key.proves(found["secret_sha256"]):
         raise _unauthorized("このキーは登録されていません。", "This key is not known.")
     time = now()
-    if found.revoked_at is not None:
+    if found["revoked_at"] is not None:
         raise _unauthorized("このキーは取り消されています。", "This key has been revoked.")
-    if found.expires_at is not None and found.expires_at <= time:
+    if found["expires_at"] is not None and found["expires_at"] <= time:
         raise _unauthorized("このキーの有効期限が切れています。", "This key has expired.")
-    if found.last_used_at is None or time - found.last_used_at > timedelta(hours=1):
+    if found["last_used_at"] is None or time - found["last_used_at"] > timedelta(hours=1):
         session.execute(sa.update(API_KEY).where(API_KEY.c.id == key.id).values(last_used_at=time))
     session.info["api_key_id"] = key.id
-    return Writer(found.role, found.municipality_code)
+    return Writer(found["role"], found["municipality_code"])
 
 
 def _unauthorized(ja: str, en: str) -> Unauthorized:
@@ -98,19 +100,19 @@ def held_row(
     writer: Writer,
     listing: Listing,
     id: int,
-    its_plan: sa.Select[Any],
+    its_plan: Lookup,
     if_match: str | None,
 ) -> Held:
-    hold(session, its_plan)
+    hold(session, its_plan, [(id,)])
     row = listing.one(session, id)
     writer.must_be_allowed(row["municipality_code"])
     return Held(row, if_match)
 
 
-def changing(listing: Listing, its_plan: Callable[[int], sa.Select[Any]]) -> Callable[..., Held]:
+def changing(listing: Listing, its_plan: Lookup) -> Callable[..., Held]:
     """A dependency: the row in the path, ready to be changed."""
 
     def dependency(id: RowId, writer: WriterKnown, session: Writing, if_match: IfMatch) -> Held:
-        return held_row(session, writer, listing, id, its_plan(id), if_match)
+        return held_row(session, writer, listing, id, its_plan, if_match)
 
     return dependency

@@ -9,10 +9,10 @@ rolled back is taken again, so there are no gaps. (A database sequence gives nei
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import version
 from operator import itemgetter
 from typing import Annotated, Any, NamedTuple, TypeVar
@@ -24,7 +24,7 @@ from sqlmodel import SQLModel
 
 from app import tallies
 from app.kit import search
-from app.kit.bulk import FEW, among, expect_many, fresh_ids, insert
+from app.kit.bulk import FEW, Lookup, expect_many, fresh_ids, insert, overwrite
 from app.kit.database import Database, Reading, busy
 from app.kit.errors import Forbidden
 from app.kit.fetching import Prepared, fetch
@@ -87,6 +87,33 @@ class Entity:
     @property
     def name(self) -> str:
         return self.table.name
+
+    @cached_property
+    def by_id(self) -> Lookup:
+        return Lookup(sa.select(self.table), self.table.c.id)
+
+    @cached_property
+    def by_key(self) -> Lookup:
+        return Lookup(sa.select(self.table), *(self.table.c[name] for name in self.natural_key))
+
+    @cached_property
+    def records(self) -> Lookup:
+        """By id the rows as the feed tells them, each with its key."""
+        return Lookup(self.record.order_by(self.table.c.id), self.table.c.id)
+
+    @cached_property
+    def parents(self) -> Lookup | None:
+        return None if self.above is None else Lookup(self.above, self.above.selected_columns.id)
+
+    @cached_property
+    def children(self) -> Lookup | None:
+        return None if self.parent is None else Lookup(sa.select(self.table), self.parent)
+
+    @cached_property
+    def graves(self) -> Lookup:
+        """By key the last versions of what was removed."""
+        gone = sa.select(CHANGE.c.key, sa.func.max(CHANGE.c.version).label("version"))
+        return Lookup(gone.where(REMOVALS, CHANGE.c.entity == self.name).group_by(CHANGE.c.key), CHANGE.c.key)
 
 
 def _record(
@@ -206,9 +233,11 @@ def save(
     if len(rows) > FEW:
         expect_many(session)
     for chunk in _chunks(rows):
-        known = _known(session, entity, names, chunk)
+        wanted = _keys(names, chunk)
+        there = (entity.by_id if names == ("id",) else entity.by_key).fetch(session, wanted)
+        known = dict(zip(_keys(names, there), there, strict=True))
         blank = _defaults(model)
-        befores = [known.get(key) for key in _keys(names, chunk)]
+        befores = [known.get(key) for key in wanted]
         wholes = [{**(before or blank), **row} for row, before in zip(chunk, befores, strict=True)]
         parents = parents_of(session, entity, wholes)
         fresh: list[dict[str, Any]] = []
@@ -247,15 +276,23 @@ def remove(session: Session, model: type[Row], ids: Sequence[int]) -> None:
         session.execute(sa.delete(entity.table).where(entity.table.c.id.in_(chunk)))
 
 
-def hold(session: Session, plan_ids: sa.Select[Any]) -> None:
+def holding(source: sa.FromClause, *columns: sa.ColumnElement[Any]) -> Lookup:
+    """The plans to hold, found by these columns of theirs or of what is joined with them."""
+    plans = sa.select(PLAN.c.slug, PLAN.c.origin).select_from(source).order_by(PLAN.c.id)
+    return Lookup(plans.with_for_update(of=PLAN), *columns)
+
+
+PLANS_BY_SLUG = holding(PLAN, PLAN.c.slug)
+
+
+def hold(session: Session, plans: Lookup, keys: Collection[Sequence[Any]]) -> None:
     """Be the only writer of these plans until the transaction ends.
 
     The plan is the unit of writing: its rows, the next free ordinal and its rating scale cannot change under
     the holder's hands. Plans are taken in the order of their ids, so that two writers never wait for each
     other. (SQLite has one writer at a time anyway.) A plan that is a copy is written by its mirror alone.
     """
-    held = sa.select(PLAN.c.slug, PLAN.c.origin).where(PLAN.c.id.in_(plan_ids)).order_by(PLAN.c.id)
-    for slug, origin in session.execute(held.with_for_update()).all():
+    for slug, origin in (plan.values() for plan in plans.fetch(session, keys)):
         if origin is not None:
             raise Forbidden(
                 f"計画 {slug} は {origin} の写しなので、ここでは書き込めません。元のほうで更新してください。",
@@ -288,16 +325,6 @@ def _defaults(model: type[Row]) -> dict[str, Any]:
     return {**values, "version": 1, "created_at": time, "updated_at": time}
 
 
-def _known(
-    session: Session, entity: Entity, names: Sequence[str], rows: Sequence[Mapping[str, Any]]
-) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """The rows that are there already, by what names them."""
-    wanted = _keys(names, rows)
-    there = sa.select(entity.table).where(among(session, [entity.table.c[name] for name in names], wanted))
-    found = fetch(session, there)
-    return dict(zip(_keys(names, found), found, strict=True))
-
-
 def _keys(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
     """What names each of these rows."""
     return list(zip(*([row[name] for row in rows] for name in names), strict=True))
@@ -305,15 +332,11 @@ def _keys(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[tuple
 
 def parents_of(session: Session, entity: Entity, rows: Iterable[Mapping[str, Any]]) -> Parents:
     """What each of these rows carries of its parent; nothing of one that is not there, which the database refuses."""
-    if entity.parent is None or entity.above is None:
+    if entity.parent is None or entity.parents is None:
         return lambda row: NOBODY
     name = entity.parent.name
-    ids = {row[name] for row in rows}
-    [id, *_] = entity.above.selected_columns
-    above = {
-        row["id"]: row
-        for row in fetch(session, entity.above.where(among(session, [id], [(id,) for id in ids])))
-    }
+    ids = {(row[name],) for row in rows}
+    above = {row["id"]: row for row in entity.parents.fetch(session, ids)}
     return lambda row: above.get(row[name], NOBODY)
 
 
@@ -323,10 +346,9 @@ NOBODY: Mapping[str, Any] = defaultdict(str)
 def _hand_down(session: Session, entity: Entity, ids: Sequence[int]) -> None:
     """What the children of these rows carry of them follows. The log is not told: it has what each row says itself."""
     for child in ENTITIES.values():
-        if child.parent is None or child.parent not in entity.below:
+        if child.children is None or child.parent not in entity.below:
             continue
-        children = sa.select(child.table).where(among(session, [child.parent], [(id,) for id in ids]))
-        for some in _chunks(fetch(session, children)):
+        for some in _chunks(child.children.fetch(session, [(id,) for id in ids])):
             parents = parents_of(session, child, some)
             carried = [(row, child.model.derived(row, parents(row))) for row in some]
             stale = [
@@ -371,22 +393,15 @@ def _insert(
 def _outlive(session: Session, entity: Entity, records: Sequence[dict[str, Any]]) -> bool:
     """A key that was removed and is made again counts on from its last version: a version never means two things."""
     id_of = {record["_key"]: record["id"] for record in records}
-    graves = session.execute(
-        sa.select(CHANGE.c.key, sa.func.max(CHANGE.c.version))
-        .where(REMOVALS, CHANGE.c.entity == entity.name)
-        .where(among(session, [CHANGE.c.key], [(key,) for key in id_of]))
-        .group_by(CHANGE.c.key)
-    ).all()
-    for key, last in graves:
-        this = entity.table.c.id == id_of[key]
-        session.execute(sa.update(entity.table).where(this).values(version=last + 1))
+    graves = entity.graves.fetch(session, [(key,) for key in id_of])
+    if graves:
+        raised = [{"id": id_of[grave["key"]], "version": grave["version"] + 1} for grave in graves]
+        overwrite(session, entity.table, (), raised)
     return bool(graves)
 
 
 def _records(session: Session, entity: Entity, ids: Sequence[int]) -> list[dict[str, Any]]:
-    """The rows as the feed tells them, each with its key."""
-    these = among(session, [entity.table.c.id], [(id,) for id in ids])
-    return fetch(session, entity.record.where(these).order_by(entity.table.c.id))
+    return entity.records.fetch(session, [(id,) for id in ids])
 
 
 def _records_of(
@@ -440,16 +455,7 @@ def _overwrite(
     if entity.searched:
         olds = {row["id"]: row for row in before}
         _follow(session, entity, [(olds[row["id"]], {**olds[row["id"]], **row}) for row in rows])
-    fixed = {"id", *entity.natural_key}
-    statement = sa.update(entity.table).where(entity.table.c.id == sa.bindparam("_id"))
-    statement = statement.values({name: sa.bindparam(name) for name in rows[0] if name not in fixed})
-    session.execute(
-        statement,
-        [
-            {name: value for name, value in row.items() if name not in fixed} | {"_id": row["id"]}
-            for row in rows
-        ],
-    )
+    overwrite(session, entity.table, entity.natural_key, rows)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -479,7 +485,8 @@ def _log(session: Session, entity: Entity, op: str, records: Iterable[dict[str, 
         _number(session)
 
 
-TAKING = sa.update(FEED).values(seq=FEED.c.seq + sa.bindparam("number")).returning(FEED.c.seq)
+TAKING = Prepared(sa.update(FEED).values(seq=FEED.c.seq + sa.bindparam("number")).returning(FEED.c.seq))
+TELLING = Prepared(sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("revision", type_=sa.Text))))
 
 
 @last_step
@@ -492,12 +499,12 @@ def _number(session: Session) -> None:
 
 
 def _write(session: Session, notes: list[dict[str, Any]]) -> None:
-    last = session.settled["revision"] = session.execute(TAKING, {"number": len(notes)}).scalar_one()
+    last = session.settled["revision"] = TAKING.scalar(session, {"number": len(notes)})
     for seq, note in enumerate(notes, last - len(notes) + 1):
         note["seq"] = seq
     insert(session, CHANGE, notes)
     if not session.sqlite:
-        session.execute(sa.select(sa.func.pg_notify(CHANNEL, str(last))))
+        TELLING.fetch(session, {"revision": str(last)})
 
 
 def outdated(horizon: int) -> sa.ColumnElement[bool]:
@@ -555,17 +562,16 @@ def mark_of(at: datetime | None) -> str:
     return f"{at.timestamp() * 1_000_000:.0f}" if at else "0"
 
 
-STAND = Prepared(
-    sa.select(FEED.c.seq, FEED.c.epoch, FEED.c.horizon, CHANGE.c.at).select_from(
-        FEED.outerjoin(CHANGE, CHANGE.c.seq == FEED.c.seq)
-    )
+STAND = sa.select(FEED.c.seq, FEED.c.epoch, FEED.c.horizon, CHANGE.c.at).select_from(
+    FEED.outerjoin(CHANGE, CHANGE.c.seq == FEED.c.seq)
 )
+ASKING = Prepared(STAND)
 
 
 @first_step
 def _stand(session: Session) -> None:
     """What a request sees is a state with a number: it is read first, in the same snapshot."""
-    found = STAND.fetch(session)
+    found = ASKING.fetch(session)
     if not found:  # a backup is being restored: what was there before is gone for this snapshot, too
         raise busy()
     seq, epoch, horizon, at = found[0].values()

@@ -1,5 +1,6 @@
 """年度評価: /evaluations"""
 
+from functools import cache
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -9,11 +10,13 @@ from pydantic.config import JsonDict
 
 from app import fiscal_years
 from app.access import Held, WriterKnown, changing
-from app.changes import RevisionRead, hold, remove, save
+from app.changes import RevisionRead, hold, holding, remove, save
 from app.fiscal_years import FiscalYear, FiscalYearParameter
 from app.kit import search
+from app.kit.bulk import Lookup
 from app.kit.database import Reading, Writing, brief
 from app.kit.errors import Conflict
+from app.kit.fetching import Prepared
 from app.kit.http import answer, written
 from app.kit.listing import MOST_APART, Listing, Number, PageQuery, Wanted, listed, page
 from app.kit.numbers import LARGEST, whole
@@ -80,12 +83,7 @@ EVALUATIONS = Listing(
 
 EvaluationToChange = Annotated[
     Held,
-    Depends(
-        changing(
-            EVALUATIONS,
-            lambda id: sa.select(MEASURE.c.plan_id).join(EVALUATION).where(EVALUATION.c.id == id),
-        )
-    ),
+    Depends(changing(EVALUATIONS, holding(EVALUATION.join(MEASURE).join(PLAN), EVALUATION.c.id))),
 ]
 
 
@@ -372,10 +370,10 @@ def list_evaluations(
 def create_evaluation(new: NewEvaluation, writer: WriterKnown, session: Writing) -> Response:
     """年度評価の登録. A rating code that the plan's scale does not know joins it, unless the scale is closed."""
     measure = _held_measure(session, new)
-    writer.must_be_allowed(measure.municipality_code)
-    year = (EVALUATION.c.measure_id == measure.id) & (EVALUATION.c.fiscal_year == new.fiscal_year)
+    writer.must_be_allowed(measure["municipality_code"])
+    year = {"measure": measure["id"], "fiscal_year": new.fiscal_year}
     if new.ordinal is None:
-        ordinal = (session.scalar(sa.select(sa.func.max(EVALUATION.c.ordinal)).where(year)) or 0) + 1
+        ordinal = (LAST_OF_YEAR.scalar(session, year) or 0) + 1
         if ordinal > MOST_ROWS:
             raise Conflict(
                 f"この年度には枝番 {MOST_ROWS:,} の行があり、次がありません。"
@@ -384,24 +382,43 @@ def create_evaluation(new: NewEvaluation, writer: WriterKnown, session: Writing)
             )
     else:
         ordinal = new.ordinal
-        same = sa.select(EVALUATION.c.id).where(year, EVALUATION.c.ordinal == ordinal)
-        if existing := session.scalar(same):
+        if existing := ROW_OF_YEAR.scalar(session, {**year, "ordinal": ordinal}):
             raise taken(f"/evaluations/{existing}")
-    row = new.model_dump(exclude={"plan", "measure_code"}) | {"measure_id": measure.id, "ordinal": ordinal}
+    row = new.model_dump(exclude={"plan", "measure_code"}) | {"measure_id": measure["id"], "ordinal": ordinal}
     if new.rating is not None:
-        admit_ratings(session, measure.plan_id, [new.rating])
+        admit_ratings(session, measure["plan_id"], [new.rating])
     [id] = save(session, Evaluation, [row]).ids
     return written(EVALUATIONS.one(session, id), created_at=f"/evaluations/{id}")
 
 
-def _held_measure(session: Session, new: NewEvaluation) -> sa.Row[Any]:
+_YEAR = (
+    EVALUATION.c.measure_id == sa.bindparam("measure"),
+    EVALUATION.c.fiscal_year == sa.bindparam("fiscal_year"),
+)
+LAST_OF_YEAR = Prepared(sa.select(sa.func.max(EVALUATION.c.ordinal)).where(*_YEAR))
+ROW_OF_YEAR = Prepared(
+    sa.select(EVALUATION.c.id).where(*_YEAR, EVALUATION.c.ordinal == sa.bindparam("ordinal"))
+)
+
+
+@cache
+def _measures_by(*names: str) -> tuple[Lookup, Lookup]:
+    """Measures by what a body names them by; and their plans, to be held."""
+    columns = {"measure_id": MEASURE.c.id, "plan": PLAN.c.slug, "measure_code": MEASURE.c.code}
+    by = [columns[name] for name in names]
+    source = MEASURE.join(PLAN)
+    measures = sa.select(MEASURE.c.id, MEASURE.c.plan_id, PLAN.c.municipality_code).select_from(source)
+    return Lookup(measures, *by), holding(source, *by)
+
+
+def _held_measure(session: Session, new: NewEvaluation) -> dict[str, Any]:
     """The measure that a body names, its plan held."""
     named = {"measure_id": new.measure_id, "plan": new.plan, "measure_code": new.measure_code}
-    columns = {"measure_id": MEASURE.c.id, "plan": PLAN.c.slug, "measure_code": MEASURE.c.code}
-    which = [columns[name] == value for name, value in named.items() if value is not None]
-    found = sa.select(MEASURE.c.id, MEASURE.c.plan_id, PLAN.c.municipality_code).join(PLAN).where(*which)
-    hold(session, found.with_only_columns(MEASURE.c.plan_id))
-    measure = session.execute(found).one_or_none()
+    given = {name: value for name, value in named.items() if value is not None}
+    key = [tuple(given.values())]
+    measures, plans = _measures_by(*given)
+    hold(session, plans, key)
+    measure = next(iter(measures.fetch(session, key)), None)
     if measure is None:
         if new.plan is not None and not session.scalar(sa.select(sa.exists().where(PLAN.c.slug == new.plan))):
             raise no_parent("plan", f"plan {new.plan}")

@@ -170,7 +170,7 @@ def open_database(settings: Settings) -> Database:
         settings.busy_timeout,
         read_url=settings.read_database_url,
         statement_timeout=settings.statement_timeout,
-        stand=STAND.statement,
+        stand=STAND,
     )
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ConfigDict, Field, model_validator
 
 from app.access import Held, WriterKnown, changing
-from app.changes import RevisionRead, remove, save
+from app.changes import RevisionRead, holding, remove, save
 from app.evaluations import EVALUATIONS, EvaluationShape, InMeasure
 from app.kit.database import Reading, Writing, brief
 from app.kit.fetching import Prepared, fetch
@@ -47,7 +47,7 @@ MEASURES = Listing(
 
 MeasureToChange = Annotated[
     Held,
-    Depends(changing(MEASURES, lambda id: sa.select(MEASURE.c.plan_id).where(MEASURE.c.id == id))),
+    Depends(changing(MEASURES, holding(MEASURE.join(PLAN), MEASURE.c.id))),
 ]
 
 EXPAND = Names(("evaluations",), "Embed these (埋め込み)")

@@ -9,9 +9,10 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from sqlalchemy.exc import IntegrityError
 
 from app.access import Held, Writer, WriterKnown, held_row
-from app.changes import RevisionRead, hold, remove, save
+from app.changes import PLANS_BY_SLUG, RevisionRead, hold, holding, remove, save
 from app.kit.database import Reading, Writing, brief
 from app.kit.errors import Conflict, Finding, Invalid, NotFound, Say
+from app.kit.fetching import Prepared
 from app.kit.http import IfMatch, answer, written
 from app.kit.listing import Listing, PageQuery, no_such_row, page
 from app.kit.session import Session
@@ -92,9 +93,12 @@ def plan_id(session: Session, which: sa.ColumnElement[bool]) -> int:
     return found
 
 
+BY_ID = holding(PLAN, PLAN.c.id)
+
+
 def _plan_to_change(which: PlanInPath, writer: WriterKnown, session: Writing, if_match: IfMatch) -> Held:
     id = plan_id(session, which)
-    return held_row(session, writer, PLANS, id, sa.select(PLAN.c.id).where(PLAN.c.id == id), if_match)
+    return held_row(session, writer, PLANS, id, BY_ID, if_match)
 
 
 PlanToChange = Annotated[Held, Depends(_plan_to_change)]
@@ -102,9 +106,9 @@ PlanToChange = Annotated[Held, Depends(_plan_to_change)]
 
 def held_plan(session: Session, writer: Writer, slug: str) -> sa.Row[Any]:
     """The plan that a body names by its slug, held, for a writer who may add to it."""
-    which = PLAN.c.slug == slug
-    hold(session, sa.select(PLAN.c.id).where(which))
-    plan = session.execute(sa.select(PLAN.c.id, PLAN.c.municipality_code).where(which)).one_or_none()
+    hold(session, PLANS_BY_SLUG, [(slug,)])
+    named = sa.select(PLAN.c.id, PLAN.c.municipality_code).where(PLAN.c.slug == slug)
+    plan = session.execute(named).one_or_none()
     if plan is None:
         raise no_parent("plan", f"plan {slug}")
     writer.must_be_allowed(plan.municipality_code)
@@ -223,14 +227,17 @@ def check_codes(codes: Sequence[str], count: int) -> None:
         )
 
 
+SCALE_AS_IT_IS = Prepared(
+    sa.select(PLAN.c.ratings, PLAN.c.ratings_closed).where(PLAN.c.id == sa.bindparam("plan"))
+)
+
+
 def admit_ratings(session: Session, plan: int, codes: Iterable[str]) -> list[str]:
     """Let codes that the plan's scale does not know join it, unless it is closed; tells which did.
 
     Where the usual order of such codes is known the newcomer takes its place in it, else it comes last.
     """
-    scale, closed = session.execute(
-        sa.select(PLAN.c.ratings, PLAN.c.ratings_closed).where(PLAN.c.id == plan)
-    ).one()
+    [(scale, closed)] = (row.values() for row in SCALE_AS_IT_IS.fetch(session, {"plan": plan}))
     known = [rating["code"] for rating in scale]
     new = [code for code in dict.fromkeys(codes) if code not in known]
     if new and closed:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ConfigDict, Field
 
 from app.access import Held, WriterKnown, changing
-from app.changes import RevisionRead, remove, save
+from app.changes import RevisionRead, holding, remove, save
 from app.kit.database import Reading, Writing, brief
 from app.kit.http import answer, written
 from app.kit.listing import Listing, PageQuery, listed, page
@@ -42,7 +42,7 @@ SECTIONS = Listing(
 
 SectionToChange = Annotated[
     Held,
-    Depends(changing(SECTIONS, lambda id: sa.select(SECTION.c.plan_id).where(SECTION.c.id == id))),
+    Depends(changing(SECTIONS, holding(SECTION.join(PLAN), SECTION.c.id))),
 ]
 
 

@@ -4,11 +4,12 @@ write, so that nobody counts them all."""
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from app.kit.fetching import Prepared
 from app.kit.session import Session
 from app.models import EVALUATION, TAB, TALLY
 
@@ -44,16 +45,16 @@ def _add(session: Session, moved: Mapping[Key, int]) -> None:
     if not changed:
         return
     counts = [dict(zip(KEY, key, strict=True), n=n) for key, n in changed.items()]
-    session.execute(_adding(session.dialect.name), counts)
+    _adding(session.dialect.name).run(session, counts)
     if less := {plan for (plan, *_), n in changed.items() if n < 0}:
         session.execute(sa.delete(TALLY).where(TALLY.c.plan.in_(less), TALLY.c.n == 0))
 
 
 @cache
-def _adding(dialect: str) -> sa.Insert:
+def _adding(dialect: str) -> Prepared:
     insert = (sqlite if dialect == "sqlite" else postgresql).insert(TALLY)
     added = {"n": TALLY.c.n + insert.excluded.n}
-    return cast(sa.Insert, insert.on_conflict_do_update(index_elements=KEY, set_=added))
+    return Prepared(insert.on_conflict_do_update(index_elements=KEY, set_=added))
 
 
 def _key(row: Mapping[str, Any]) -> Key:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from app import plans
 from app.access import Writer
-from app.changes import Saved, hold, save
+from app.changes import PLANS_BY_SLUG, Saved, hold, save
 from app.documents.marks import ALIKE, STOPPED
 from app.documents.reading import Problem as Unclear
 from app.documents.refusing import Refused, unfit, warning
@@ -43,7 +43,7 @@ class IntoPlan:
 
     def _plan(self) -> int:
         which = PLAN.c.slug == self.slug
-        hold(self.session, sa.select(PLAN.c.id).where(which))
+        hold(self.session, PLANS_BY_SLUG, [(self.slug,)])
         there = self.session.execute(
             sa.select(PLAN.c.id, PLAN.c.municipality_code).where(which)
         ).one_or_none()

@@ -13,7 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from app.access import bearer, writer
-from app.changes import RevisionRead, hold, revision
+from app.changes import PLANS_BY_SLUG, RevisionRead, hold, revision
 from app.documents.importing import explain, take_in, understood
 from app.documents.previewing import MOST_LINES
 from app.documents.reading import MEDIA_TYPES, NO_FORM
@@ -271,7 +271,7 @@ async def import_file(
 
 def _must_be_as_tried(session: Session, slugs: set[str | None], tried: int) -> None:
     """A plan that is held changes no more. A revision that is not reached yet is that of other data, now replaced."""
-    hold(session, sa.select(PLAN.c.id).where(PLAN.c.slug.in_(slugs)))
+    hold(session, PLANS_BY_SLUG, [(slug,) for slug in slugs])
     changed = sa.exists().where(CHANGE.c.plan.in_(slugs), CHANGE.c.seq > tried)
     if tried > revision(session).seq or session.scalar(sa.select(changed)):
         raise PreconditionFailed(

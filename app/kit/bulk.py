@@ -1,26 +1,40 @@
 """Many rows in few statements, whose text does not depend on how many there are: each is compiled once."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
-from functools import lru_cache
+from functools import cache
 from operator import itemgetter
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
 
+from app.kit.fetching import Prepared, fetch, writer
 from app.kit.session import Session
 
 FEW = 50  # rows for which an INSERT costs less than what COPY needs to begin
+
+
+class Lookup:
+    """What a statement finds where some columns together are one of some keys."""
+
+    def __init__(self, statement: sa.Select[Any], *columns: sa.ColumnElement[Any]) -> None:
+        self._statement = statement
+        self._columns = columns
+        self._names = [f"key_{n}" for n in range(len(columns))]
+        one = (column == sa.bindparam(name) for name, column in zip(self._names, columns, strict=True))
+        self._of_one = Prepared(statement.where(*one))
+
+    def fetch(self, session: Session, keys: Collection[Sequence[Any]]) -> list[dict[str, Any]]:
+        if len(keys) == 1:
+            [key] = keys
+            return self._of_one.fetch(session, dict(zip(self._names, key, strict=True)))
+        return fetch(session, self._statement.where(among(session, self._columns, keys)))
 
 
 def among(
     session: Session, columns: Sequence[sa.ColumnElement[Any]], keys: Collection[Sequence[Any]]
 ) -> sa.ColumnElement[bool]:
     """Whether these columns together are one of the keys."""
-    if len(keys) == 1:
-        [key] = keys
-        return sa.and_(*(column == value for column, value in zip(columns, key, strict=True)))
     if session.sqlite:
         each = sa.func.json_each(orjson.dumps([*keys]).decode()).table_valued("value").c.value
         wanted = sa.select(*(sa.func.json_extract(each, f"$[{n}]") for n in range(len(columns))))
@@ -50,45 +64,58 @@ def expect_many(session: Session) -> None:
         session.unsettled["many"] = True
 
 
-REACHED = sa.text("SELECT seq FROM sqlite_sequence WHERE name = :name")
+_SEQUENCE = sa.table("sqlite_sequence", sa.column("name", sa.Text), sa.column("seq", sa.BigInteger))
+REACHED = Prepared(sa.select(_SEQUENCE.c.seq).where(_SEQUENCE.c.name == sa.bindparam("table")))
+NEXT = Prepared(
+    sa.select(
+        sa.func.nextval(sa.func.pg_get_serial_sequence(sa.bindparam("table", type_=sa.Text), "id")).label(
+            "id"
+        )
+    ).select_from(sa.func.generate_series(1, sa.bindparam("number", type_=sa.Integer)).table_valued("n"))
+)
 
 
 def fresh_ids(session: Session, table: sa.Table, number: int) -> list[int]:
     """Ids that no row has had. On SQLite, the transaction that writes is alone."""
     if session.sqlite:
-        first = (session.scalar(REACHED, {"name": table.name}) or 0) + 1
+        first = (REACHED.scalar(session, {"table": table.name}) or 0) + 1
         return list(range(first, first + number))
-    following = sa.func.nextval(sa.func.pg_get_serial_sequence(table.name, "id"))
-    series = sa.func.generate_series(1, number).table_valued("n")
-    return list(session.scalars(sa.select(following).select_from(series)))
+    return [row["id"] for row in NEXT.fetch(session, {"table": table.name, "number": number})]
 
 
 def insert(session: Session, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows that all name the same columns."""
-    if len(rows) <= FEW:
-        session.execute(sa.insert(table), rows)
+    names = tuple(rows[0])
+    if session.sqlite or len(rows) <= FEW:
+        _inserting(table, names).run(session, rows)
         return
-    dialect = session.dialect
-    names = list(rows[0])
 
     def column(name: str) -> Iterable[Any]:
-        cells, kind = map(itemgetter(name), rows), table.c[name].type
-        write = kind.dialect_impl(dialect).bind_processor(dialect)
-        if write is None:
-            return cells
-        # All rows of a write have their time in common.
-        timed = getattr(kind, "impl_instance", kind).python_type is datetime
-        return map(lru_cache(write) if timed else write, cells)
+        cells, write = map(itemgetter(name), rows), writer(session.dialect, table.c[name].type)
+        return cells if write is None else map(write, cells)
 
-    written = zip(*map(column, names), strict=True)
-    prepare = dialect.identifier_preparer
-    into = f"{prepare.format_table(table)} ({', '.join(map(prepare.quote, names))})"
-    if session.sqlite:
-        marks = ", ".join("?" * len(names))
-        statement = f"INSERT INTO {into} VALUES ({marks})"  # noqa: S608 (names of ours, quoted)
-        session.connection().exec_driver_sql(statement, list(written))
-        return
-    statement = f"COPY {into} FROM STDIN"
+    prepare = session.dialect.identifier_preparer
+    statement = f"COPY {prepare.format_table(table)} ({', '.join(map(prepare.quote, names))}) FROM STDIN"
     with session.driven(statement) as cursor, cursor.copy(statement.encode()) as copy:
-        for row in written:
+        for row in zip(*map(column, names), strict=True):
             copy.write_row(row)
+
+
+@cache
+def _inserting(table: sa.Table, names: Sequence[str]) -> Prepared:
+    return Prepared(sa.insert(table).values({name: sa.bindparam(name) for name in names}))
+
+
+def overwrite(
+    session: Session, table: sa.Table, fixed: Collection[str], rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Give rows of the table, which are named by `id`, all values but those of the `fixed` columns."""
+    names = tuple(name for name in rows[0] if name not in {"id", *fixed})
+    values = [{"_id": row["id"], **{name: row[name] for name in names}} for row in rows]
+    _overwriting(table, names).run(session, values)
+
+
+@cache
+def _overwriting(table: sa.Table, names: Sequence[str]) -> Prepared:
+    values: dict[str, Any] = {name: sa.bindparam(name) for name in names}
+    return Prepared(sa.update(table).where(table.c.id == sa.bindparam("_id")).values(values))

@@ -250,10 +250,12 @@ def _speak_sqlite(engine: sa.Engine, busy_timeout: float) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
-        if connection.get_execution_options().get("writes", False):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        else:  # which locks nothing yet, and so never fails
-            connection.connection.cursor().execute("BEGIN")
+        # Who only reads locks nothing yet.
+        how = "BEGIN IMMEDIATE" if connection.get_execution_options().get("writes", False) else "BEGIN"
+        try:
+            connection.connection.cursor().execute(how)
+        except sqlite3.Error as error:
+            raise sa.exc.DBAPIError.instance(how, None, error, sqlite3.Error) from error
 
 
 def database_of(request: Request) -> Database:

@@ -52,18 +52,17 @@ def follow(session: Session, table: sa.Table, rows: Iterable[tuple[Entry | None,
     changed = [pair for pair in rows if len({row and row["folded"] for row in pair}) == 2]
     gone = [(row["id"], row["folded"]) for row, _ in changed if row]
     come = [(row["id"], row["folded"]) for _, row in changed if row]
-    connection = session.connection()
     if session.sqlite:
         # Of an entry that goes, the index has to be told what it was.
         remove = f"INSERT INTO {index} ({index}, rowid, pairs) VALUES ('delete', ?, ?)"  # noqa: S608
         add = f"INSERT INTO {index} (rowid, pairs) VALUES (?, ?)"  # noqa: S608
         for statement, entries in ((remove, gone), (add, come)):
             if entries:
-                connection.exec_driver_sql(statement, [(id, _words(text)) for id, text in entries])
+                session.drive(statement, [(id, _words(text)) for id, text in entries])
         return
     if gone:
         remove = f"DELETE FROM {index} WHERE id = ANY(%s)"  # noqa: S608
-        connection.exec_driver_sql(remove, ([id for id, _ in gone],))
+        session.drive(remove, [([id for id, _ in gone],)])
     if come:
         statement = f"COPY {index} FROM STDIN"
         with session.driven(statement) as cursor, cursor.copy(statement.encode()) as copy:

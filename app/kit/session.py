@@ -59,6 +59,14 @@ class Session:
     ) -> sa.ScalarResult[Any]:
         return self.connection().scalars(statement, given)
 
+    def drive(self, statement: str, rows: Sequence[Any]) -> None:
+        """The driver does this with the values of each row."""
+        with self.driven(statement, rows) as cursor:
+            if len(rows) == 1:
+                self.dialect.do_execute(cursor, statement, rows[0])
+            else:
+                self.dialect.do_executemany(cursor, statement, rows)
+
     @contextmanager
     def driven(self, statement: str, values: Any = None) -> Iterator[Any]:
         """A cursor of the driver itself. Its errors are told as those of any other statement are, and a connection that

@@ -80,6 +80,7 @@ def run(url: str, commits: int, chance: Random, *planted: str) -> tuple[int, int
             done, last_kill = 0, time.monotonic()
             while done < commits:
                 time.sleep(0.1)
+                assert all(writer.poll() is None for writer in writers), "a writer fell over by itself"
                 with database.reading() as session:
                     done = session.scalar(commits_since) or 0
                 if time.monotonic() - last_kill > 1:

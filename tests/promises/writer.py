@@ -10,7 +10,7 @@ from random import Random
 import sqlalchemy as sa
 
 from app import changes
-from app.changes import hold, remove, save
+from app.changes import PLANS_BY_SLUG, hold, remove, save
 from app.kit.database import Database
 from app.kit.session import LAST_STEPS, Session, last_step
 from app.kit.watch import CHANNEL
@@ -44,7 +44,7 @@ def write(url: str, name: str, planted: Sequence[str]) -> None:
         slug, codes = f"p{chance.randrange(6)}", chance.sample(range(12), 2)
         with database.writing() as session:
             plan = session.scalars(sa.select(PLAN.c.id).where(PLAN.c.slug == slug)).one()
-            hold(session, sa.select(PLAN.c.id).where(PLAN.c.id == plan))
+            hold(session, PLANS_BY_SLUG, [(slug,)])
             row = {"plan_id": plan, "code": str(chance.randrange(4)), "title": f"{name} {commits}"}
             [section] = save(session, Section, [row]).ids
             row = {"plan_id": plan, "section_id": section, "title": str(chance.randrange(5))}
