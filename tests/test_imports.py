@@ -1353,12 +1353,63 @@ def test_a_mapping_that_is_no_json_is_refused(mapping: str, admin: httpx.Client)
         ("rows.json", '[\n{"a": 1,\n,}]', 3, "unexpected character, expected a string key, column 1"),
         ("rows.json", '{"a": NaN}', 1, "unexpected character, expected a JSON value, column 7"),
         ("rows.json", '{"a": 1e999}', 1, "number is infinity when parsed as double, column 7"),
-        ("rows.jsonl", '{"plan": "a"}\n{"a"', 2, "unexpected end of data, column 5"),
+        ("rows.jsonl", f'{json.dumps(KEYED)}\n{{"a"', 2, "unexpected end of data, column 5"),
     ],
 )
 def test_where_a_text_is_no_json_is_told(name: str, content: str, line: int, why: str, admin: httpx.Client):
     [error] = errors(post(admin, content.encode(), name))
     assert (error["line"], error["detail"]) == (line, f"This is not valid JSON ({why}).")
+
+
+def test_all_lines_that_are_no_rows_are_told_at_once(admin: httpx.Client):
+    lines = [KEYED, '{"a"', 7, {**KEYED, "fiscal_year": "H"}, {**KEYED, "ordinal": 2}, "]"]
+    printed = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    found = errors(post(admin, "\n".join(printed).encode(), "rows.jsonl"))
+    assert [error["line"] for error in found] == [2, 3, 4, 6]
+    assert (found[1]["text"], found[1]["detail"]) == ("7", "This is not a JSON object.")
+
+
+def test_all_that_does_not_fit_what_is_on_record_is_told_at_once(admin: httpx.Client):
+    """A new name, a number that moved, and a rating that a closed scale does not have."""
+    second = ["1-2", "見守り", "こども課", "3回", "A", "会場"]
+    third = ["1-3", "食の支援", "こども課", "4回", "A", "会場"]
+    report(post(admin, text(HEAD, ROW, second, third), **NEW))
+    assert admin.patch("/plans/new", json={"ratings_closed": True}, headers=ANY).is_success
+    revision = admin.get("/plans/new").headers["shinchoku-revision"]
+    table = text(
+        HEAD, ["1-1", "学び", *ROW[2:]], ["1-4", *second[1:]], [*third[:4], "Z", "会場"], title="例示計画"
+    )
+    found = errors(post(admin, table, plan="new"))
+    assert [(error["line"], error["text"]) for error in found] == [(3, "学び"), (4, "1-4"), (5, "Z")]
+    assert admin.get("/plans/new").headers["shinchoku-revision"] == revision
+
+
+def test_contradictions_are_told_at_once_however_many_rows_lie_between(admin: httpx.Client):
+    report(post(admin, text(HEAD, ROW, ["1-2", "見守り", "こども課", "3回", "B", "会場"]), **NEW))
+    [row, _] = rows(admin)
+    named = {name: row[name] for name in ("plan", "measure_code", "fiscal_year")}
+    wrong = {"rating": "B", "rating_printed": "A"}
+    many = [{**named, "ordinal": n, **(wrong if n in (2, 2_500) else {})} for n in range(1, 2_600)]
+    found = errors(post(admin, json.dumps(many).encode(), "rows.json"))
+    assert [error["line"] for error in found] == [2, 2_500]
+    assert len(rows(admin)) == 2
+
+
+def test_a_rating_that_changes_takes_what_is_printed_with_it(admin: httpx.Client):
+    """As it does with PATCH, unless something else is told or nothing changes."""
+    report(post(admin, text(HEAD, [*ROW[:4], "A（概ね達成）", "会場"]), **NEW))
+    [row] = rows(admin)
+    assert (row["rating"], row["rating_printed"]) == ("A", "A（概ね達成）")
+    named = {name: row[name] for name in ("plan", "measure_code", "fiscal_year", "ordinal")}
+    for told, printed in (
+        ({"rating": "A"}, "A（概ね達成）"),
+        ({"rationale": "人"}, "A（概ね達成）"),
+        ({"rating": "B"}, "B"),
+        ({"rating": None}, None),
+        ({"rating": "B", "rating_printed": "Ｂ"}, "Ｂ"),
+    ):
+        report(post(admin, json.dumps([{**named, **told}]).encode(), "rows.json"))
+        assert rows(admin)[0]["rating_printed"] == printed
 
 
 def test_what_is_told_in_vain_is_said(admin: httpx.Client):

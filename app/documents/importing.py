@@ -5,6 +5,8 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import chain
 from operator import itemgetter
 from typing import IO, Any
 
@@ -21,7 +23,7 @@ from app.documents.into_plans import IntoPlan, column_of
 from app.documents.marks import code_of
 from app.documents.previewing import shows
 from app.documents.reading import MEDIA_TYPES, Problem, Unreadable, kind_of
-from app.documents.refusing import Refused, warning
+from app.documents.refusing import Refused, all_told, warning
 from app.documents.told import Told
 from app.kit.bulk import among
 from app.kit.errors import Finding, Invalid, Say
@@ -112,22 +114,11 @@ def take_in(
         slug: _Import(session, found, file, sha256, name, told, writer, slug, part, keep=len(parts) == 1)
         for slug, part in sorted(parts.items())
     }
-    for each in imports.values():
-        each.prepare()
-    done = 0
-    for chunk in found.evaluations():
-        done += len(chunk)
-        progress(done)
-        if len(imports) == 1:
-            [each] = imports.values()
-            each.evaluate(chunk)
-            continue
-        of_plans = defaultdict(list)
-        for row in chunk:
-            of_plans[row["plan"] or told.plan or ""].append(row)
-        made = [row for slug, rows in of_plans.items() for row in imports[slug].made(rows)]
-        # One report is made of all: it does not matter whose they are counted as.
-        imports[next(iter(of_plans))].count(save(session, Evaluation, made, along=ALONG))
+    all_told(each.prepare for each in imports.values())
+    all_told(
+        partial(_evaluate, session, imports, chunk, told.plan or "")
+        for chunk in _counted(found.evaluations(), progress)
+    )
     for each in imports.values():
         each.finish()
     reports = [each.report() for each in imports.values()]
@@ -144,6 +135,33 @@ def take_in(
     warnings = {orjson.dumps(warning): warning for each in reports for warning in each["warnings"]}
     together["warnings"] = [*warnings.values()][:MOST_WARNINGS]
     return together
+
+
+def _counted(
+    chunks: Iterable[list[dict[str, Any]]], progress: Callable[[int], None]
+) -> Iterator[list[dict[str, Any]]]:
+    done = 0
+    for chunk in chunks:
+        done += len(chunk)
+        progress(done)
+        yield chunk
+
+
+def _evaluate(
+    session: Session, imports: Mapping[str, "_Import"], chunk: list[dict[str, Any]], usual: str
+) -> None:
+    """Write some rows, each of which is of a plan, or of the usual one."""
+    if len(imports) == 1:
+        [each] = imports.values()
+        each.evaluate(chunk)
+        return
+    of_plans = defaultdict(list)
+    for row in chunk:
+        of_plans[row["plan"] or usual].append(row)
+    made = all_told(partial(imports[slug].made, rows) for slug, rows in of_plans.items())
+    saved = save(session, Evaluation, [*chain(*made)], along=ALONG)
+    # One report is made of all: it does not matter whose they are counted as.
+    imports[next(iter(of_plans))].count(saved)
 
 
 class _Import:
@@ -178,7 +196,7 @@ class _Import:
         self.plan, self.counts["plan"] = plan.id, plan.saved
         self.fresh = plan.saved.created > 0
         self.measures = IntoMeasures(plan)
-        plan.rate()
+        all_told((plan.rate, self.measures.confirm))
         self.stopped, self.spelled = plan.stopped, plan.spelled
         scale = self.session.scalar(sa.select(PLAN.c.ratings).where(PLAN.c.id == self.plan)) or []
         self.scale = {rating["code"] for rating in scale}
@@ -214,10 +232,18 @@ class _Import:
             elif rating in self.spelled:
                 told["rating"] = self.spelled[rating]
             evaluations.append(told)
+        self._print_ratings(evaluations)
         self._refuse_contradictions(evaluations)
         if not self.fresh and self.head["kind"] == "table":
             self._keep_extra(evaluations)
         return evaluations
+
+    def _print_ratings(self, evaluations: list[dict[str, Any]]) -> None:
+        """Where a rating changes and nothing is said of how it is printed, that follows it."""
+        told = {_key(row): row for row in evaluations if "rating" in row and "rating_printed" not in row}
+        for key, before in self._on_record(told.values()).items() if told else ():
+            if before["rating"] != told[key]["rating"]:
+                told[key]["rating_printed"] = told[key]["rating"]
 
     def _refuse_contradictions(self, evaluations: list[dict[str, Any]]) -> None:
         """A mark that is printed for one rating, beside another one: not guessed, unless it is on record so."""

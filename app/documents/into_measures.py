@@ -1,7 +1,7 @@
 """The sections and measures of a document: known by their codes, made where they are new, never renamed by a guess."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ from app.documents.codes import NO_SECTION
 from app.documents.into_plans import IntoPlan, column_of
 from app.documents.previewing import recode
 from app.documents.reading import Problem as Unclear
-from app.documents.refusing import Refused, unfit, warning
+from app.documents.refusing import Refused, all_told, unfit, warning
 from app.documents.tables import MOST_PROBLEMS
 from app.kit.session import Session
 from app.kit.text import excerpt, fold
@@ -35,11 +35,26 @@ class IntoMeasures:
         self.before = {code: title for code, title, _ in self.there}
         if self.head["counted"]:
             self._recount(self.measures)
+        self.lacking: list[Unclear] = []
         self._name_what_rows_name(self.measures, into.warnings)
         self.titles = {row["code"]: row["title"] for row in self.measures if row.get("title") is not None}
-        self._refuse_renaming(self.measures)
-        if self.head["kind"] == "table":
-            self._refuse_renumbering(self.measures)
+        self.sections_there = {
+            *self.session.scalars(sa.select(SECTION.c.code).where(SECTION.c.plan_id == self.plan))
+        }
+        self.sections = self._sections()
+
+    def confirm(self) -> None:
+        """Refuse what does not fit together, or what is on record."""
+        all_told(
+            (
+                self._refuse_lacking,
+                self._refuse_renaming,
+                self._refuse_renumbering,
+                self._check_sections,
+                self._check_measures,
+                self._refuse_bare,
+            )
+        )
 
     def _recount(self, measures: list[dict[str, Any]]) -> None:
         """Measures without numbers are known by their titles: those that are here keep their codes.
@@ -72,7 +87,6 @@ class IntoMeasures:
     def _name_what_rows_name(self, measures: list[dict[str, Any]], warnings: list[dict[str, Any]]) -> None:
         """A list of evaluations tells enough of its measures to make those that are missing."""
         told = {row["code"] for row in measures}
-        lacking = []
         for code, named in self.part["named"].items():
             if code in told:
                 continue
@@ -80,7 +94,7 @@ class IntoMeasures:
                 if named["title"] not in (None, self.before[code]):
                     warnings.append(warning(_other_title(code, self.before[code], named)))
             elif named["title"] is None or named["section"] is None:
-                lacking.append(
+                self.lacking.append(
                     Unclear(
                         named["line"],
                         None,
@@ -91,13 +105,15 @@ class IntoMeasures:
                 )
             else:
                 measures.append({"code": code, **named})
-        if lacking:
-            raise Refused(lacking)
 
-    def _refuse_renaming(self, measures: Sequence[dict[str, Any]]) -> None:
+    def _refuse_lacking(self) -> None:
+        if self.lacking:
+            raise Refused(self.lacking)
+
+    def _refuse_renaming(self) -> None:
         """Same code, another title: not guessed. What differs by width and spaces alone keeps its title."""
         renamed = []
-        for row in measures:
+        for row in self.measures:
             before = self.before.get(row["code"])
             if row.get("title") is None or before is None:
                 continue
@@ -133,13 +149,15 @@ class IntoMeasures:
             row.get("sheet"),
         )
 
-    def _refuse_renumbering(self, measures: Sequence[dict[str, Any]]) -> None:
+    def _refuse_renumbering(self) -> None:
         """A new number for the title of one measure here, whose number this table does not have: not guessed."""
-        numbers = {row["code"] for row in measures}
+        if self.head["kind"] != "table":
+            return
+        numbers = {row["code"] for row in self.measures}
         times = Counter(fold(title) for _, title, _ in self.there)
         here = {fold(title): (code, section) for code, title, section in self.there if code not in numbers}
         doubtful = []
-        for row in measures:
+        for row in self.measures:
             code, section = here.get(fold(row["title"]), (None, None))
             alike = section == row["section"] or NO_SECTION in (section, row["section"])
             if code and alike and times[fold(row["title"])] == 1 and row["code"] not in self.before:
@@ -161,27 +179,53 @@ class IntoMeasures:
                 for row, code in doubtful
             )
 
-    def save_sections(self) -> Saved:
-        rows = [dict(row) for row in self.part["sections"]]
-        known = {row["code"] for row in rows}
-        there = dict(
-            self.session.execute(
-                sa.select(SECTION.c.code, SECTION.c.label).where(SECTION.c.plan_id == self.plan)
-            ).all()
+    def _check_sections(self) -> None:
+        self._check(NewSection, self.sections)
+
+    def _check_measures(self) -> None:
+        usual = {"section": NO_SECTION, "title": "-"}  # what is told may leave out what is here
+        self._check(
+            NewMeasure, [usual | {name: cell for name, cell in row.items() if cell} for row in self.measures]
         )
-        for row in self.part["measures"]:
+
+    def _refuse_bare(self) -> None:
+        lacking = [
+            row
+            for row in self.measures
+            if row["code"] not in self.before and (row.get("section") is None or row.get("title") is None)
+        ]
+        if lacking:
+            raise Refused(
+                Unclear(
+                    row["line"],
+                    None,
+                    row["code"],
+                    f"施策 {excerpt(row['code'])} はまだないので、名称と節が必要です。",
+                    f"Measure {excerpt(row['code'])} is new: tell its title and its section.",
+                )
+                for row in lacking
+            )
+
+    def _sections(self) -> list[dict[str, Any]]:
+        """The sections that are told, and those that only measures name."""
+        rows = [dict(row) for row in self.part["sections"]]
+        known = {row["code"] for row in rows} | self.sections_there
+        for row in self.measures:
             section = row.get("section")
-            if section is not None and section not in known and section not in there:
+            if section is not None and section not in known:
                 known.add(section)
                 rows.append({"line": row["line"], "code": section})
+        return rows
+
+    def save_sections(self) -> Saved:
+        rows = self.sections
         positions = _positions(self.session, SECTION, self.plan, [row["code"] for row in rows])
-        self._check(NewSection, rows)
         for row in rows:
             row.pop("line", None)
             if self.head["kind"] == "table":
                 # What a table has no word for, it does not contradict.
                 for name in ("label", "title"):
-                    if row.get(name) is None and row["code"] in there:
+                    if row.get(name) is None and row["code"] in self.sections_there:
                         row.pop(name, None)
             row.setdefault("position", positions[row["code"]])
         return save(self.session, Section, [{"plan_id": self.plan, **row} for row in rows])
@@ -189,28 +233,13 @@ class IntoMeasures:
     def save_measures(self) -> Saved:
         positions = _positions(self.session, MEASURE, self.plan, [row["code"] for row in self.measures])
         sections = _ids(self.session, SECTION, self.plan)
-        usual = {"section": NO_SECTION, "title": "-"}  # what is told may leave out what is here
-        told_of = [usual | {name: cell for name, cell in row.items() if cell} for row in self.measures]
-        self._check(NewMeasure, told_of)
-        rows, lacking = [], []
+        rows = []
         for told in self.measures:
             row = {name: value for name, value in told.items() if name not in ("line", "sheet", "section")}
             section = told.get("section")
             if section is not None:
                 row["section_id"] = sections[section]
-            if row["code"] not in self.before and (section is None or row.get("title") is None):
-                lacking.append(
-                    Unclear(
-                        told["line"],
-                        None,
-                        row["code"],
-                        f"施策 {excerpt(row['code'])} はまだないので、名称と節が必要です。",
-                        f"Measure {excerpt(row['code'])} is new: tell its title and its section.",
-                    )
-                )
             rows.append({"plan_id": self.plan, "position": positions[row["code"]], **row})
-        if lacking:
-            raise Refused(lacking)
         return save(self.session, Measure, rows)
 
     def ids(self) -> dict[str, int]:

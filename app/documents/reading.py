@@ -95,6 +95,7 @@ class Records:
 
     encoding: str | None
     objects: list[tuple[int, dict[str, Any]]]
+    unclear: list["Problem"] = field(default_factory=list)  # what is no object
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,13 +314,17 @@ def read_records(content: bytes, *, lines: bool, encoding: str | None = None) ->
     """Objects: one a line, or those of an array, or the `results` of a list."""
     text, encoding = _decode(content, encoding)
     objects: list[tuple[int, Any]] = []
+    unclear = []
     if lines:
         printed = text.removesuffix("\n").split("\n")
         _refuse_size(len(printed), len(printed))
         lost = LOST_BREAKS if len(printed) == 1 else ("", "")
         for line, one in enumerate(printed, 1):
             if one.strip():
-                objects.append((line, _parsed(one, line, lost)))
+                try:
+                    objects.append((line, _parsed(one, line, lost)))
+                except Unreadable as unreadable:
+                    unclear.append(unreadable.problem)
     else:
         whole = _parsed(text, None)
         if isinstance(whole, dict) and "results" in whole:
@@ -327,10 +332,13 @@ def read_records(content: bytes, *, lines: bool, encoding: str | None = None) ->
         # In one text there are no lines to speak of: the place in the array takes theirs.
         objects = list(enumerate(whole if isinstance(whole, list) else [whole], 1))
         _refuse_size(len(objects), len(objects))
-    for line, one in objects:
-        if not isinstance(one, dict):
-            raise Unreadable(line, "JSON のオブジェクトにしてください。", "This is not a JSON object.")
-    return Records(encoding, objects)
+    no_object = "JSON のオブジェクトにしてください。", "This is not a JSON object."
+    unclear += [
+        Problem(line, None, excerpt(str(one), 100), *no_object)
+        for line, one in objects
+        if not isinstance(one, dict)
+    ]
+    return Records(encoding, [each for each in objects if isinstance(each[1], dict)], unclear)
 
 
 def _parsed(text: str, line: int | None, lost: tuple[str, str] = ("", "")) -> Any:

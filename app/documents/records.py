@@ -194,7 +194,7 @@ def _object(header: Sequence[str], spread: Mapping[str, tuple[str, str]], row: R
 
 def understand(records: Records, plan: str | None = None) -> Spoken:
     """The rows, which are of this plan where they name none."""
-    spoken = Spoken()
+    spoken = Spoken(problems=records.unclear[:MOST_PROBLEMS])
     for line, whole in records.objects:
         entity, row = _entity(whole)
         if (
@@ -219,6 +219,7 @@ def understand(records: Records, plan: str | None = None) -> Spoken:
                     f"{first} 行目にも、同じキーの行があります。どちらかを消してください。",
                     f"Line {first} has the same key. Remove one of them.",
                 )
+    spoken.problems.sort(key=lambda problem: problem.line or 0)
     return spoken
 
 

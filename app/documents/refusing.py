@@ -1,14 +1,17 @@
 """What is wrong with a document, as an import answers it: all in one go, with what was understood all the same."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from app.documents.previewing import recode
 from app.documents.reading import Problem as Unclear
+from app.documents.tables import MOST_PROBLEMS
 from app.kit.errors import Finding, Invalid, Say
 from app.kit.text import excerpt
+
+T = TypeVar("T")
 
 
 class Refused(Invalid):
@@ -34,6 +37,23 @@ class Refused(Invalid):
         told = {name: head[name] for name in names if name in head}
         warnings = [warning(Unclear(**each)) for each in head["warnings"]]
         self.members["report"] = told | {"warnings": warnings}
+
+
+def all_told(steps: Iterable[Callable[[], T]]) -> list[T]:
+    """Take all steps, and refuse in the end what any of them refused: it is to be corrected in one go."""
+    came: list[T] = []
+    unclear: list[Unclear] = []
+    for step in steps:
+        try:
+            came.append(step())
+        except Refused as refused:
+            unclear += refused.unclear
+            if len(unclear) > MOST_PROBLEMS:
+                break
+    if unclear:
+        unclear.sort(key=lambda each: (each.sheet or "", each.line or 0, each.column or 0))
+        raise Refused(unclear[:MOST_PROBLEMS])
+    return came
 
 
 def warning(unclear: Unclear) -> dict[str, Any]:
