@@ -25,9 +25,7 @@ from app.documents.previewing import shows
 from app.documents.reading import MEDIA_TYPES, Problem, Unreadable, kind_of
 from app.documents.refusing import Refused, all_told, warning
 from app.documents.told import Told
-from app.kit.bulk import among
 from app.kit.errors import Finding, Invalid, Say
-from app.kit.fetching import fetch
 from app.kit.session import Session
 from app.kit.text import excerpt
 from app.models import DOCUMENT, EVALUATION, EVALUATION_KEY, MEASURE, PLAN, Document, Evaluation
@@ -188,24 +186,26 @@ class _Import:
         self.counts = dict.fromkeys(("plan", "document", "section", "measure", "evaluation"), nothing)
         self.warnings = [warning(each) for each in found.warnings]
         self.document: int | None = None
+        self.bare = False  # whether the plan had no evaluation yet
         self.seen: set[int] = set()
 
     def prepare(self) -> None:
         """The plan, its sections and its measures."""
         plan = IntoPlan(self.session, self.slug, self.part, self.head, self.told, self.writer, self.warnings)
         self.plan, self.counts["plan"] = plan.id, plan.saved
-        self.fresh = plan.saved.created > 0
         self.measures = IntoMeasures(plan)
         all_told((plan.rate, self.measures.confirm))
         self.stopped, self.spelled = plan.stopped, plan.spelled
         scale = self.session.scalar(sa.select(PLAN.c.ratings).where(PLAN.c.id == self.plan)) or []
         self.scale = {rating["code"] for rating in scale}
         self.document = self._document_there()
-        if self.document is None and self.fresh and self.keep:
+        if self.document is None and plan.saved.created and self.keep:
             self.document = self._save_document()
         self.counts["section"] = self.measures.save_sections()
         self.counts["measure"] = self.measures.save_measures()
         self.ids = self.measures.ids()
+        of_plan = EVALUATION.c.measure_id.in_(sa.select(MEASURE.c.id).where(MEASURE.c.plan_id == self.plan))
+        self.bare = not self.session.scalar(sa.select(sa.exists().where(of_plan)))
 
     # ---- evaluations
 
@@ -234,14 +234,14 @@ class _Import:
             evaluations.append(told)
         self._print_ratings(evaluations)
         self._refuse_contradictions(evaluations)
-        if not self.fresh and self.head["kind"] == "table":
+        if not self.bare and self.head["kind"] == "table":
             self._keep_extra(evaluations)
         return evaluations
 
     def _print_ratings(self, evaluations: list[dict[str, Any]]) -> None:
         """Where a rating changes and nothing is said of how it is printed, that follows it."""
         told = {_key(row): row for row in evaluations if "rating" in row and "rating_printed" not in row}
-        for key, before in self._on_record(told.values()).items() if told else ():
+        for key, before in self._on_record(told.values()).items():
             if before["rating"] != told[key]["rating"]:
                 told[key]["rating_printed"] = told[key]["rating"]
 
@@ -254,7 +254,7 @@ class _Import:
                 code = self.spelled.get(meant := code_of(printed) or "", meant)
                 if code != rating and code in self.scale:
                     doubtful[_key(row)] = row
-        for key, before in self._on_record(doubtful.values()).items() if doubtful else ():
+        for key, before in self._on_record(doubtful.values()).items():
             if all(before[name] == doubtful[key][name] for name in ("rating", "rating_printed")):
                 del doubtful[key]
         if doubtful:
@@ -273,9 +273,8 @@ class _Import:
 
     def _on_record(self, evaluations: Iterable[Mapping[str, Any]]) -> dict[Any, dict[str, Any]]:
         """The rows that are there already, by what names them."""
-        columns = [EVALUATION.c[name] for name in OF.natural_key]
-        these = among(self.session, columns, [*map(_key, evaluations)])
-        return {_key(row): row for row in fetch(self.session, sa.select(EVALUATION).where(these))}
+        keys = [] if self.bare else [*map(_key, evaluations)]
+        return {_key(row): row for row in OF.by_key.fetch(self.session, keys)} if keys else {}
 
     def count(self, saved: Saved) -> None:
         so_far = self.counts["evaluation"]

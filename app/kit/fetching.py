@@ -58,14 +58,14 @@ class Prepared:
 
     def run(self, session: Session, rows: Sequence[Given]) -> None:
         """Do this with the values of each row. They all name the same columns."""
-        if (compiled := self._often(session.dialect)) is None:
+        if (compiled := self._often(session.dialect, len(rows))) is None:
             session.execute(self.statement, rows)
         else:
             session.drive(compiled.text, compiled.written(rows))
 
-    def _often(self, dialect: sa.Dialect) -> "_Compiled | None":
+    def _often(self, dialect: sa.Dialect, times: int = 1) -> "_Compiled | None":
         """To compile it takes longer than to ask it some times, and some words are looked for only once."""
-        self._asked += 1
+        self._asked += times
         if self._asked <= SELDOM:
             return None
         if dialect.name not in self._compiled:
