@@ -837,7 +837,11 @@ def test_a_column_of_years_is_kept_where_headers_tell_the_year() -> None:
     text = "い計画\n番号,事業名,開始時期,年度,R5実績,評価\n1,学習,H30,R1,8,A"
     found = table(text)
     assert (found.fiscal_years, found.evaluations[0].extra) == ([2023], {"開始時期": "H30", "年度": "R1"})
-    assert table(text, mapping={"4": {"field": "fiscal_year"}}).fiscal_years == [2019]
+    by_column = {"4": {"field": "fiscal_year"}}
+    assert table(text, mapping=by_column).fiscal_years == [2019]
+    both = table(text, mapping=by_column, fiscal_year=2023)
+    assert (both.fiscal_years, [(each.line, each.column) for each in both.warnings]) == ([2019], [(2, 4)])
+    assert both.warnings[0].en.endswith("fiscal_year had no effect.")
 
 
 @pytest.mark.parametrize("began", ["令和3年度", "3", "R1～R5"])

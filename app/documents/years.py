@@ -158,7 +158,15 @@ class Years:
         ]
         if all(column.field == "extra" for column in yearly):
             return []
-        if any(column.field == "fiscal_year" and column.told for column in columns):
+        telling = next((column for column in columns if column.field == "fiscal_year" and column.told), None)
+        if telling is not None:
+            if self.asked is not None:
+                self.notes.warn(
+                    f"年度は mapping で教えられた列「{telling.name}」から読みました。fiscal_year は使いませんでした。",
+                    f"The years were read from column {telling.name}, as mapping tells. fiscal_year had no effect.",
+                    row,
+                    telling.place,
+                )
             for column in yearly:
                 column.year = None
             return []
