@@ -481,6 +481,8 @@ def _export(options: argparse.Namespace, settings: Settings) -> None:
 
 
 def _pieces(session: Session, what: str, form: str, given: dict[str, str], encoding: str) -> Iterator[bytes]:
+    if "plan" in given and not session.scalar(sa.select(sa.exists().where(PLAN.c.slug == given["plan"]))):
+        raise Stop(f"--plan {given['plan']}: there is no such plan")
     if what == "document":
         missing = [name for name in ("plan", "fiscal_year") if name not in given]
         if missing or len(given) > 2:

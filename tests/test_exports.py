@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import FUJIMI, SEED, Backend, Service, lent
+from tests.conftest import FUJIMI, SEED, Backend, Here, Service, lent, started
 from tests.test_samples import FILES, send
 
 PLAN = "fujimi-yumetsunagu"
@@ -338,3 +338,97 @@ def test_tabs_in_the_names_of_a_table_are_layout_and_no_export_is_refused_for_th
     for form in ("tsv", "xlsx"):
         document = admin.get(f"/plans/tabs/document.{form}", params={"fiscal_year": 2023}).content
         unchanged(admin, document, f"document.{form}", plan="tabs")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The command
+
+
+@pytest.fixture(scope="module")
+def served(backend: Backend) -> Iterator[tuple[str, httpx.Client]]:
+    url = backend.seeded()
+    with started(url) as service:
+        yield url, service.anyone
+
+
+@pytest.mark.parametrize(
+    ("asked", "what", "name", "options"),
+    [
+        (
+            f"/evaluations.csv?plan={PLAN}&rating=A,none&sort=-id",
+            "evaluations",
+            "a.csv",
+            ["--rating", "A,none"],
+        ),
+        (
+            f"/evaluations.csv?plan={PLAN}&encoding=cp932&sort=-id",
+            "evaluations",
+            "a.csv",
+            ["--encoding", "cp932"],
+        ),
+        (f"/measures.jsonl?plan={PLAN}&section=4&sort=-id", "measures", "a.JSONL", ["--section", "4"]),
+        (
+            f"/evaluations/summary.tsv?plan={PLAN}&group_by=section",
+            "summary",
+            "a.tsv",
+            ["--group-by", "section"],
+        ),
+        (f"/plans/{PLAN}/document.tsv?fiscal_year=H29", "document", "a.tsv", ["--fiscal-year", "H29"]),
+    ],
+)
+def test_the_command_writes_what_the_address_answers(
+    asked: str,
+    what: str,
+    name: str,
+    options: list[str],
+    served: tuple[str, httpx.Client],
+    here: Here,
+    tmp_path: Path,
+):
+    url, client = served
+    file = tmp_path / name
+    sorting = ["--sort=-id"] if "sort" in asked else []
+    done = here("export", what, file, "--plan", PLAN, *options, *sorting, database_url=url)
+    answer = client.get(asked)
+    assert (done, answer.status_code) == ((0, f"{file}: {len(answer.content):,} bytes\n", ""), 200)
+    assert file.read_bytes() == answer.content
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "options", "why"),
+    [
+        ("evaluations", "a.csv", ["--plan", "nope"], "--plan nope: there is no such plan"),
+        (
+            "document",
+            "a.tsv",
+            ["--plan", "nope", "--fiscal-year", "H29"],
+            "--plan nope: there is no such plan",
+        ),
+        ("document", "a.tsv", ["--plan", PLAN], "give --plan and --fiscal-year, and nothing else"),
+        ("document", "a.csv", ["--plan", PLAN], "a.csv: give the file one of these suffixes: .tsv, .xlsx"),
+        ("measures", "a.pdf", [], "a.pdf: give the file one of these suffixes: .csv, "),
+        ("plans", "a.csv", ["--rating", "A"], "--rating does not apply here"),
+        ("measures", "a.csv", ["--sort", "colour"], "--sort: Give a comma list of these names"),
+        ("plans", "a.csv", ["--encoding", "latin-1"], "--encoding latin-1: it can be utf-8 or cp932"),
+        ("plans", "no/a.csv", [], "cannot be written: No such file or directory"),
+    ],
+)
+def test_what_the_command_cannot_write_is_told_and_leaves_the_file_that_was_there(
+    what: str,
+    name: str,
+    options: list[str],
+    why: str,
+    served: tuple[str, httpx.Client],
+    here: Here,
+    tmp_path: Path,
+):
+    file = tmp_path / name
+    if "/" not in name:
+        file.write_text("before")
+    before = sorted(tmp_path.iterdir())
+    code, out, said = here("export", what, file, *options, database_url=served[0])
+    assert (code, out) == (1, "")
+    assert why in said
+    assert sorted(tmp_path.iterdir()) == before
+    assert "/" in name or file.read_text() == "before"
