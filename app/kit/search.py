@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from app.kit.bulk import FEW
 from app.kit.session import Session
 
 
@@ -63,7 +64,10 @@ def follow(session: Session, table: sa.Table, rows: Iterable[tuple[Entry | None,
     if gone:
         remove = f"DELETE FROM {index} WHERE id = ANY(%s)"  # noqa: S608
         session.drive(remove, [([id for id, _ in gone],)])
-    if come:
+    if 0 < len(come) <= FEW:
+        add = f"INSERT INTO {index} VALUES (%s, %s::INTEGER[])"  # noqa: S608
+        session.drive(add, [(id, _array(text)) for id, text in come])
+    elif come:
         statement = f"COPY {index} FROM STDIN"
         with session.driven(statement) as cursor, cursor.copy(statement.encode()) as copy:
             for id, text in come:
