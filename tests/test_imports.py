@@ -99,6 +99,16 @@ def test_what_is_written_is_what_was_tried_or_nothing(admin: httpx.Client):
     assert rows(admin)[0]["implementation"] == "50回"
 
 
+def test_a_dry_run_of_other_data_counts_for_nothing(admin: httpx.Client):
+    answer = post(admin, text(HEAD, ROW), revision=1_000, **NEW)
+    assert (answer.status_code, answer.json()["detail"]) == (
+        412,
+        "Revision 1000 is not reached here, at 56: that dry run was of other data. Nothing was written. "
+        "Try it once more and look at what would come of it.",
+    )
+    assert admin.get("/plans/new").status_code == 404
+
+
 def test_a_plan_that_was_to_be_new_is_not_written_into_unseen(admin: httpx.Client):
     tried = report(post(admin, text(HEAD, ROW), dry_run=True, **NEW))
     assert tried["created"]["plan"] == 1

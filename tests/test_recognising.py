@@ -571,6 +571,10 @@ def test_another_title_for_the_same_measure_is_a_problem() -> None:
     problem = only_problem(changed((38, 4, "資格取得支援")))
     assert (problem.line, problem.column, problem.text) == (38, 4, "資格取得支援")
     assert problem.en == "Measure 4-2-1 has another title on line 36. Correct its number or its title."
+    unnumbered = table("い計画 R5実績\n番号,事業名,担当課,評価\n1-1,緑の保全,公園,A\n,公園,造園,B")
+    assert only_problem(unnumbered).en == (
+        "Without a number this was taken for more of 1-1 above, which has another title on line 3. Write its number."
+    )
 
 
 def test_the_same_title_for_two_measures_is_none() -> None:

@@ -78,14 +78,26 @@ class Measures:
             ja, en = self.notes.where(measure.sheet, measure.line)
             outer = next((each for each in entry.block.of("extra") if each.place < entry.block.title), None)
             told = f'{{"{outer.place}": "section"}}' if outer else ""
+            numbers = entry.block.places("path")
+            bare = bool(numbers) and not any(map(str.strip, map(entry.row.cell, numbers)))
             self.notes.wrong(
-                f"施策 {its.code} の名称が{ja}と違います。番号か名称を直してください。"
+                (
+                    f"番号が空欄なので、上の {its.code} の続きとみなしましたが、名称が{ja}と違います。"
+                    "番号を書いてください。"
+                    if bare
+                    else f"施策 {its.code} の名称が{ja}と違います。番号か名称を直してください。"
+                )
                 + (
                     f"列「{outer.name}」ごとに番号が始まるのであれば、mapping で {told} と教えてください。"
                     if outer
                     else ""
                 ),
-                f"Measure {its.code} has another title on {en}. Correct its number or its title."
+                (
+                    f"Without a number this was taken for more of {its.code} above, which has another title on {en}. "
+                    "Write its number."
+                    if bare
+                    else f"Measure {its.code} has another title on {en}. Correct its number or its title."
+                )
                 + (
                     f" If numbers begin anew with each {outer.name}, tell {told} with mapping."
                     if outer

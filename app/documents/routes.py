@@ -270,16 +270,20 @@ async def import_file(
 
 
 def _must_be_as_tried(session: Session, slugs: set[str | None], tried: int) -> None:
-    """A plan that is held changes no more. A revision that is not reached yet is that of other data, now replaced."""
+    """A plan that is held changes no more."""
     hold(session, PLANS_BY_SLUG, [(slug,) for slug in slugs])
     changed = sa.exists().where(CHANGE.c.plan.in_(slugs), CHANGE.c.seq > tried)
-    if tried > revision(session).seq or session.scalar(sa.select(changed)):
-        raise PreconditionFailed(
-            "試し読みのあとに、この計画が更新されました。何も書き込んでいません。"
-            "もう一度試し読みをして、内容を確かめてください。",
-            "The plan was changed after the dry run. Nothing was written. "
-            "Try it once more and look at what would come of it.",
-        )
+    if tried > (now := revision(session).seq):
+        ja = f"ここのリビジョンは {now} で、{tried} の試し読みは別のデータに対するものです。"
+        en = f"Revision {tried} is not reached here, at {now}: that dry run was of other data."
+    elif session.scalar(sa.select(changed)):
+        ja, en = "試し読みのあとに、この計画が更新されました。", "The plan was changed after the dry run."
+    else:
+        return
+    raise PreconditionFailed(
+        f"{ja}何も書き込んでいません。もう一度試し読みをして、内容を確かめてください。",
+        f"{en} Nothing was written. Try it once more and look at what would come of it.",
+    )
 
 
 def _name(request: Request, query: ImportQuery) -> str:
