@@ -1417,9 +1417,32 @@ def test_a_rating_that_changes_takes_what_is_printed_with_it(admin: httpx.Client
         ({"rating": "B"}, "B"),
         ({"rating": None}, None),
         ({"rating": "B", "rating_printed": "Ｂ"}, "Ｂ"),
+        ({"rating_printed": "B（概ね）"}, "B（概ね）"),
     ):
         report(post(admin, json.dumps([{**named, **told}]).encode(), "rows.json"))
         assert rows(admin)[0]["rating_printed"] == printed
+    assert admin.patch("/plans/new", json={"ratings": [{"code": "A"}, {"code": "B"}]}, headers=ANY).is_success
+    [error] = errors(post(admin, json.dumps([{**named, "rating_printed": "A"}]).encode(), "rows.json"))
+    assert error["detail"].startswith("The rating is printed as A, and its code is B.")
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+@pytest.mark.parametrize("told", ["学習@支援", "@"])
+def test_a_broken_byte_of_json_makes_no_other_letters(name: str, told: str, admin: httpx.Client):
+    content = (
+        json.dumps({**KEYED, "implementation": told}, ensure_ascii=False).encode().replace(b"@", b"\xa1")
+    )
+    [error] = errors(post(admin, content, name))
+    assert (error["line"], error["detail"]) == (
+        1,
+        "A byte here is not text in utf-8. Save the file as UTF-8 or name its encoding.",
+    )
+
+
+def test_a_broken_byte_of_a_list_makes_no_other_letters(admin: httpx.Client):
+    content = f"key,implementation\r\n{KEY},学習@支援\r\n".encode().replace(b"@", b"\xa1")
+    assert errors(post(admin, content, "rows.csv"))[0]["line"] == 2
+    assert report(post(admin, f"key,implementation\r\n{KEY},学習\r\n".encode("cp932"), "rows.csv"))
 
 
 def test_what_is_told_in_vain_is_said(admin: httpx.Client):

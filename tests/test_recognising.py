@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from app.documents import vocabulary
+from app.documents.marks import code_of
 from app.documents.numbering import numbers
 from app.documents.reading import Problem, Row, Sheet, read
 from app.documents.recognising import recognise
@@ -2283,3 +2284,61 @@ def test_a_plan_for_the_year_itself_is_not_proposed_as_one_for_the_year_after() 
     assert all('with mapping: {"3": "extra"} to keep it' in each for each in told), told
     kept = table(f"い計画\n{head}\n1,読書,する,した,またする,A", mapping={"5": {"field": "next_plan"}})
     assert [each.next_plan for each in kept.evaluations] == ["またする"]
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "A：達成（80％以上）　B：未達成（80％未満）",
+        "A:達成(80%以上) B:未達成(80%未満)",
+        "（凡例）A：達成（80％以上）　B：未達成（80％未満）",
+        "※評価　A：達成（80％以上）、B：未達成（80％未満）",
+    ],
+)
+def test_brackets_of_a_legend_are_closed(printed: str) -> None:
+    legend = table(
+        f"い計画 R5実績\n番号,事業名,実績,評価\n1,学習,8,A\n2,食堂,6,B\n{printed.replace(',', '、')}"
+    ).legend
+    assert [meaning.translate(str.maketrans("（）％", "()%")) for meaning in legend.values()] == [
+        "達成(80%以上)",
+        "未達成(80%未満)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mark", "code"),
+    [
+        ("評価対象外（コロナ）", None),
+        ("－（廃止）", None),
+        ("（未評価）", None),
+        ("中止（コロナ）", "中止"),
+        ("（完了）", "完了"),
+        ("廃止（R4）", "廃止"),
+        ("対象外（A）", "対象外（A）"),
+        ("A（完了）", "A"),
+        ("（A）", "（A）"),
+    ],
+)
+def test_no_rating_with_its_reason_is_none(mark: str, code: str | None) -> None:
+    assert code_of(mark) == code
+
+
+@pytest.mark.parametrize(
+    ("title", "year"),
+    [
+        ("令和6年度 い計画評価シート（5年度実績）", None),
+        ("令和6年度 い計画評価シート（前年度実績）", None),
+        ("令和6年度 い計画評価シート（6年度実績）", 2024),
+        ("令和6年度 い計画評価シート（R5の実績）", 2023),
+        ("令和6年度 い計画評価シート（2023実績）", 2023),
+        ("令和6年度 い計画評価シート（R5実績）", 2023),
+    ],
+)
+def test_a_title_may_report_on_the_year_before(title: str, year: int | None) -> None:
+    text = f"{title}\n番号,事業名,実績,評価\n1,学習,8,A"
+    found = table(text)
+    if year is None:
+        assert (only_problem(found).line, found.fiscal_years) == (1, [2024])
+        assert table(text, fiscal_year=2023).fiscal_years == [2023]
+    else:
+        assert (found.problems, found.fiscal_years) == ([], [year])

@@ -248,12 +248,17 @@ class _Import:
     def _refuse_contradictions(self, evaluations: list[dict[str, Any]]) -> None:
         """A mark that is printed for one rating, beside another one: not guessed, unless it is on record so."""
         doubtful = {}
+        untold = self._on_record(
+            row for row in evaluations if "rating" not in row and row.get("rating_printed")
+        )
         for row in evaluations:
-            printed, rating = row.get("rating_printed"), row.get("rating", "")
-            if printed and rating != "" and printed != rating:
+            printed, rating = row.get("rating_printed"), row.get("rating")
+            if "rating" not in row and _key(row) in untold:
+                rating = untold[_key(row)]["rating"]
+            if printed and printed != rating:
                 code = self.spelled.get(meant := code_of(printed) or "", meant)
                 if code != rating and code in self.scale:
-                    doubtful[_key(row)] = row
+                    doubtful[_key(row)] = {**row, "rating": rating}
         for key, before in self._on_record(doubtful.values()).items():
             if all(before[name] == doubtful[key][name] for name in ("rating", "rating_printed")):
                 del doubtful[key]

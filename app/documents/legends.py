@@ -110,13 +110,23 @@ def _in_brackets(text: str, *, alone: bool) -> dict[str, str]:
     return {mark: meaning for mark, meaning in pairs.items() if code_of(mark) is not None}
 
 
+def _open(text: str) -> bool:
+    return sum(map(text.count, "(（")) > sum(map(text.count, ")）"))
+
+
 def _pairs(text: str, pair: re.Pattern[str]) -> dict[str, str]:
     marks = list(pair.finditer(text))
     if STOPPED.intersection(mark["mark"] for mark in marks):
         marks = list(PAIR_OR_WORD.finditer(text))
     pairs: dict[str, str] = {}
     for mark, following in zip(marks, [*marks[1:], None], strict=False):
-        meaning = text[mark.end() : following.start() if following else len(text)]
+        end = following.start() if following else len(text)
+        meaning = text[mark.end() : end]
+        if _open(meaning) and text[end : end + 1] in (
+            ")",
+            "）",
+        ):  # what closes it may stand before another mark
+            meaning += text[end]
         meaning = meaning.strip(BETWEEN)
         if meaning.count("(") < meaning.count(")") or meaning.count("（") < meaning.count("）"):
             meaning = meaning.rstrip(")）")

@@ -44,8 +44,12 @@ def code_of(mark: str) -> str | None:
     mark = FOOTNOTE.sub("", mark) or mark
     if not mark.strip() or fold(mark) in UNRATED:
         return None
-    if fold(mark) in STOPPED:
-        return fold(mark)
+    # Why there is none may stand behind it, or it stands in brackets itself.
+    bare = fold(BRACKETED.sub("", mark) or mark[1:-1])
+    if bare in UNRATED and not SECOND.search(mark):
+        return None
+    if bare in STOPPED and not SECOND.search(mark):
+        return bare
     found = MODIFIED.fullmatch(mark)
     first = found and (found[1] or found[2])
     return first if first and not _has_second(first, mark) else mark

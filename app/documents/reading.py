@@ -4,7 +4,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -279,7 +279,22 @@ def _refuse_size(lines: int, cells: int) -> None:
         )
 
 
-def _decode(content: bytes, told: str | None) -> tuple[str, str]:
+def _begins_as_utf8(content: bytes) -> bool:
+    """Whether there is Japanese in UTF-8 before the first byte that is none: it is broken, and no CP932.
+
+    By chance, two characters of CP932 hardly ever make three of UTF-8.
+    """
+    try:
+        content.decode()
+    except UnicodeDecodeError as broken:
+        begun = content[: broken.start].decode()
+        return not begun.isascii() and all(
+            character.isascii() or character >= "\u2000" for character in begun
+        )
+    return True
+
+
+def _decode(content: bytes, told: str | None, usual: Sequence[str] = ("utf-8", "cp932")) -> tuple[str, str]:
     if told is not None and told.lower() not in ENCODINGS:
         allowed = ", ".join(ENCODINGS)
         raise Unreadable(
@@ -288,7 +303,8 @@ def _decode(content: bytes, told: str | None) -> tuple[str, str]:
             f"This encoding is not supported. Name one of: {allowed}",
         )
     marked = [name for mark, name in MARKS.items() if content.startswith(mark)]
-    candidates = [ENCODINGS[told.lower()]] if told is not None else marked or ["utf-8", "cp932"]
+    guessed = usual[:1] if _begins_as_utf8(content) else usual
+    candidates = [ENCODINGS[told.lower()]] if told is not None else marked or guessed
     failures = []
     for name in candidates:
         try:
@@ -312,7 +328,7 @@ def _decode(content: bytes, told: str | None) -> tuple[str, str]:
 
 def read_records(content: bytes, *, lines: bool, encoding: str | None = None) -> Records:
     """Objects: one a line, or those of an array, or the `results` of a list."""
-    text, encoding = _decode(content, encoding)
+    text, encoding = _decode(content, encoding, ["utf-8"])
     objects: list[tuple[int, Any]] = []
     unclear = []
     if lines:

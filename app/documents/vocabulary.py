@@ -252,7 +252,7 @@ def _fields(words: str, *, dated: bool) -> tuple[tuple[str, ...], bool] | None:
 
 TOLD = re.compile(
     rf"(?:{ERA}年度|(?:FY|西暦)?(?P<g>(?:19|20|21)\d\d)年度|{ERA.replace('?P<era>', '').replace('?P<count>', '')}"
-    r"(?=進捗|実績|評価|取組|実施|結果|報告|[\s)】]|$))"
+    r"(?=の?(?:進捗|実績|評価|取組|実施|結果|報告)|[\s)】]|$)|(?<!\d)(?:19|20|21)\d\d(?=の?(?:実績|進捗)))"
 )
 REPORTED = re.compile(r"^(?:の|における|\s|\(\d{4}年度?\))*(?:進捗|実績|評価|実施|取組|結果|報告|事業)")
 REPORT = re.compile(

@@ -22,6 +22,10 @@ HEISEI_ON = [era for era in fiscal_years.ERAS if era.begins >= 1989]
 NEAR = 5  # years: a table does not reach further from the year that it is about
 AFTER = re.compile("今後|[次翌来]年度")
 BROKEN = re.compile("(?<![0-9０-９~〜～－–らー・、-])[元0-9０-９]{1,2}年度")  # not the end of a term
+VAGUE = re.compile(
+    r"(?:[前昨]|(?<![0-9~〜～\-–らー・、元和成])([0-9]{1,2}))年度の?(?:実績|進捗|取組|実施状況)"
+)
+LONGEST_LINE = 500
 BARE = re.compile("([0-9]{1,2}|元)(?:年度?)?")
 
 
@@ -50,6 +54,7 @@ class Years:
             telling = (its[0] if reported else its[1] for its in told)
             self.read_from = {line for line, years in zip(lines, telling, strict=True) if years}
         broken = next((row for row in rows if any(map(BROKEN.search, row.cells))), None)
+        vague = None if reported else next((row for row in rows if self._is_vague(row)), None)
         if self.asked is not None:
             if self.above not in (None, self.asked):
                 self.notes.warn(
@@ -59,6 +64,13 @@ class Years:
             self.above = self.asked
         elif self.above is None and broken and not any(every for _, _, every in told):
             self._unreadable(broken, broken.filled()[0])
+        elif self.above is not None and vague:
+            self._unreadable(vague, vague.filled()[0])
+
+    def _is_vague(self, row: Row) -> bool:
+        """Whether a line reports on a year that it gives no era, and that is not the one which another gives."""
+        found = [each for cell in row.cells for each in VAGUE.finditer(plain(cell[:LONGEST_LINE]))]
+        return any(each[1] is None or _of_era(int(each[1]), self.above) != self.above for each in found)
 
     def _of_sheet(self) -> int | None:
         """That the sheet is named by, where others are named by other years."""
