@@ -2342,3 +2342,16 @@ def test_a_title_may_report_on_the_year_before(title: str, year: int | None) -> 
         assert table(text, fiscal_year=2023).fiscal_years == [2023]
     else:
         assert (found.problems, found.fiscal_years) == ([], [year])
+
+
+@pytest.mark.parametrize("mark", ["○", "再掲", "✓", ""])
+def test_a_column_may_mark_what_stands_elsewhere_too(mark: str) -> None:
+    found = table(f"い計画 R5実績\n番号,事業名,実績,評価,再掲\n1,学習,8,A,\n2,食堂,6,B,\n1,学習,8,A,{mark}")
+    assert len(found.evaluations) == (2 if mark else 3)
+
+
+def test_what_is_written_downwards_is_a_word() -> None:
+    rows = ["い計画 R5実績", "基本目標\t番号\t事業名\t実績\t評価", '"基\n本\n目\n標\n１"\t①\t学習\t8\tA']
+    found = recognised("\n".join([*rows, "\t②\t食堂\t6\tB", '"目\n標\n２"\t①\t見守り\t6\tB']))
+    assert found.problems == []
+    assert [each.code for each in found.evaluations] == ["1-1", "1-2", "2-1"]

@@ -18,6 +18,7 @@ from app.documents.tables import LONGEST, Block, Entry, Notes, folded, one_line
 
 DITTO = {"〃", "々", "仝", "同上", "”", "″", '"'}
 AGAIN = re.compile(r"[（(〔\[【<＜]?\s*再\s*掲")
+MARKED = re.compile("[○〇◯●✓✔レ]|有|1|１")  # under a header that says 再掲
 AGAIN_AT_NUMBER = re.compile(
     r"[※＊*]?\s?(?:[（(〔\[【<＜]\s{0,3}[※＊*]?再(?:\s{0,3}掲)?\s{0,3}[）)〕\]】>＞]|再\s{0,3}掲)\s{0,3}[:：]?"
 )
@@ -89,6 +90,7 @@ class Rows:
         self.own = [place for place in block.places("rating", "department") if place not in self.departments]
         self.repeating = [*self.leading, *self.codes, *self.years, *self.ratings, *block.places("department")]
         self.asides = Asides(block, headings, lines, notes)
+        self.marked_again = [column.place for column in block.of("extra") if AGAIN.match(column.name)]
         self.unnamed = [column.place for column in block.of("nothing") if not column.name]
         self.limits = [(column.place, LONGEST[column.field]) for column in block.of(*LONGEST)]
 
@@ -145,6 +147,8 @@ class Rows:
         )
 
     def _says_again(self, row: Row, filled: list[int]) -> bool:
+        if any(MARKED.fullmatch(row.cell(place).strip()) for place in self.marked_again):
+            return True
         return any("再" in cell for cell in row.cells) and (
             any(AGAIN.search(row.cell(place)) for place in self.leading)
             or any(AGAIN_AT_NUMBER.search(row.cell(place)) for place in self.numbered)

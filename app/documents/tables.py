@@ -282,6 +282,11 @@ class Notes:
 folded = lru_cache(maxsize=20_000)(fold)  # for what many rows have in common
 
 
+DOWNWARDS = re.compile(r"\S(?:\n\S){2,}")
+
+
 def one_line(cell: str) -> str:
-    """A line break or a tab within a name is layout."""
+    """A line break or a tab within a name is layout; where each character has a line, it is written downwards."""
+    if DOWNWARDS.fullmatch(cell):
+        return cell.replace("\n", "")
     return re.sub(r" *[\n\t][ \n\t]*", " ", cell) if "\n" in cell or "\t" in cell else cell
