@@ -1394,6 +1394,25 @@ def test_all_that_does_not_fit_what_is_on_record_is_told_at_once(admin: httpx.Cl
     assert admin.get("/plans/new").headers["shinchoku-revision"] == revision
 
 
+def test_contradictions_are_told_with_what_does_not_fit(admin: httpx.Client):
+    report(post(admin, text(HEAD, ROW, ["1-2", "見守り", "こども課", "3回", "B", "会場"]), **NEW))
+    [row, other] = rows(admin)
+    measure = {"plan": "new", "code": "1-1", "section": row["section"], "title": "学び"}
+    named = {"plan": "new", "fiscal_year": 2017, "ordinal": 1}
+    wrong = {**named, "measure_code": "1-2", "rating": "A", "rating_printed": "B"}
+    lacking = {**named, "measure_code": "9-9", "rating": "B", "rating_printed": "A"}
+    good = {**named, "measure_code": "1-1", "rating": "B"}
+    lines = "\n".join(json.dumps(each) for each in (measure, good, wrong, lacking))
+    found = errors(post(admin, lines.encode(), "rows.jsonl"))
+    assert [(error["line"], error["text"]) for error in found] == [
+        (1, "学び"),
+        (3, "B"),
+        (4, "9-9"),
+        (4, "A"),
+    ]
+    assert rows(admin) == [row, other]
+
+
 def test_contradictions_are_told_at_once_however_many_rows_lie_between(admin: httpx.Client):
     report(post(admin, text(HEAD, ROW, ["1-2", "見守り", "こども課", "3回", "B", "会場"]), **NEW))
     [row, _] = rows(admin)

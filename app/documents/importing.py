@@ -112,11 +112,13 @@ def take_in(
         slug: _Import(session, found, file, sha256, name, told, writer, slug, part, keep=len(parts) == 1)
         for slug, part in sorted(parts.items())
     }
-    all_told(each.prepare for each in imports.values())
-    all_told(
+    prepare = (each.prepare for each in imports.values())
+    evaluate = (
         partial(_evaluate, session, imports, chunk, told.plan or "")
         for chunk in _counted(found.evaluations(), progress)
     )
+    steps: Iterator[Callable[[], None]] = chain(prepare, evaluate)
+    all_told(steps)
     for each in imports.values():
         each.finish()
     reports = [each.report() for each in imports.values()]
@@ -157,6 +159,8 @@ def _evaluate(
     for row in chunk:
         of_plans[row["plan"] or usual].append(row)
     made = all_told(partial(imports[slug].made, rows) for slug, rows in of_plans.items())
+    if not all(each.ready for each in imports.values()):
+        return
     saved = save(session, Evaluation, [*chain(*made)], along=ALONG)
     # One report is made of all: it does not matter whose they are counted as.
     imports[next(iter(of_plans))].count(saved)
@@ -187,6 +191,11 @@ class _Import:
         self.warnings = [warning(each) for each in found.warnings]
         self.document: int | None = None
         self.bare = False  # whether the plan had no evaluation yet
+        self.ready = False  # for rows to be written; until then they are only held against each other
+        self.ids: dict[str, int] = {}
+        self.stopped: set[str] = set()
+        self.spelled: dict[str, str] = {}
+        self.scale: set[str] = set()
         self.seen: set[int] = set()
 
     def prepare(self) -> None:
@@ -194,10 +203,11 @@ class _Import:
         plan = IntoPlan(self.session, self.slug, self.part, self.head, self.told, self.writer, self.warnings)
         self.plan, self.counts["plan"] = plan.id, plan.saved
         self.measures = IntoMeasures(plan)
-        all_told((plan.rate, self.measures.confirm))
-        self.stopped, self.spelled = plan.stopped, plan.spelled
-        scale = self.session.scalar(sa.select(PLAN.c.ratings).where(PLAN.c.id == self.plan)) or []
-        self.scale = {rating["code"] for rating in scale}
+        self.ids = self.measures.ids()
+        try:
+            all_told((plan.rate, self.measures.confirm))
+        finally:
+            self.stopped, self.spelled, self.scale = plan.stopped, plan.spelled, plan.codes
         self.document = self._document_there()
         if self.document is None and plan.saved.created and self.keep:
             self.document = self._save_document()
@@ -206,11 +216,14 @@ class _Import:
         self.ids = self.measures.ids()
         of_plan = EVALUATION.c.measure_id.in_(sa.select(MEASURE.c.id).where(MEASURE.c.plan_id == self.plan))
         self.bare = not self.session.scalar(sa.select(sa.exists().where(of_plan)))
+        self.ready = True
 
     # ---- evaluations
 
     def evaluate(self, rows: list[dict[str, Any]]) -> None:
         evaluations = self.made(rows)
+        if not self.ready:
+            return
         if self.document is None and self.keep and self._would_change(evaluations):
             self.document = self._save_document()
             for row in evaluations:
@@ -226,7 +239,7 @@ class _Import:
             told = {**row, "document_id": self.document, "source_line": row["line"]}
             del told["plan"], told["line"]
             code = told.pop("code")
-            told["measure_id"] = self.ids[self.measures.codes.get(code, code)]
+            told["measure_id"] = self._measure(code)
             if (rating := told.get("rating")) in self.stopped:
                 told["rating"] = None
             elif rating in self.spelled:
@@ -234,9 +247,15 @@ class _Import:
             evaluations.append(told)
         self._print_ratings(evaluations)
         self._refuse_contradictions(evaluations)
-        if not self.bare and self.head["kind"] == "table":
+        if self.ready and not self.bare and self.head["kind"] == "table":
             self._keep_extra(evaluations)
         return evaluations
+
+    def _measure(self, code: str) -> int | None:
+        """The measure's id; of one that was refused, there may be none."""
+        if not self.ready:
+            return self.ids.get(code)
+        return self.ids[self.measures.codes.get(code, code)]
 
     def _print_ratings(self, evaluations: list[dict[str, Any]]) -> None:
         """Where a rating changes and nothing is said of how it is printed, that follows it."""

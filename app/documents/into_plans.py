@@ -36,6 +36,7 @@ class IntoPlan:
         self.session, self.slug, self.part, self.head = session, slug, part, head
         self.told, self.writer, self.warnings = told, writer, warnings
         self.saved = Saved([], 0, 0, 0)
+        self.codes: set[str] = set()  # of the scale
         self.stopped: set[str] = set()  # marks that are no ratings here
         self.spelled: dict[str, str] = {}  # codes that are another one in another width or shape
         self.legend: dict[str, str] = head["legend"]
@@ -172,6 +173,7 @@ class IntoPlan:
             sa.select(PLAN.c.ratings, PLAN.c.ratings_closed).where(PLAN.c.id == self.id)
         ).one()
         known = [rating["code"] for rating in scale]
+        self.codes = {*known}
         self._spell(known)
         legend = self.legend
         self.stopped = self._stopped(known)
@@ -190,6 +192,7 @@ class IntoPlan:
                 for code in new
             )
         joined = plans.admit_ratings(self.session, self.id, used) if new else []
+        self.codes |= {*new}
         if self.saved.created and not self.part["plan"]:
             joined = list(used)
         self.warnings += [
