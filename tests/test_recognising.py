@@ -2355,3 +2355,11 @@ def test_what_is_written_downwards_is_a_word() -> None:
     found = recognised("\n".join([*rows, "\t②\t食堂\t6\tB", '"目\n標\n２"\t①\t見守り\t6\tB']))
     assert found.problems == []
     assert [each.code for each in found.evaluations] == ["1-1", "1-2", "2-1"]
+
+
+@pytest.mark.parametrize(("header", "told"), [("方向性", 1), ("二次評価", 0)])
+def test_a_legend_that_may_be_of_another_column_is_told(header: str, told: int) -> None:
+    legend = "A：拡充、B：継続"
+    found = table(f"い計画 R5年度\n番号,事業名,実績,評価,{header}\n1,学習,8,A,A\n2,食堂,6,B,B\n{legend}")
+    assert found.legend == {"A": "拡充", "B": "継続"}
+    assert len([each for each in found.warnings if "The legend was read" in each.en]) == told

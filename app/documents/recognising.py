@@ -7,6 +7,8 @@ known, numbers become codes (`codes`), and rows become measures and evaluations 
 Where a rule is not sure it does not guess: it says what it found, and how to tell.
 """
 
+import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
@@ -29,6 +31,9 @@ def recognise(sheets: Sheet | Sequence[Sheet], asked: Asked | None = None) -> Re
     return _Document(asked or Asked()).read([sheets] if isinstance(sheets, Sheet) else sheets)
 
 
+RATES = re.compile("評価|判定|達成|進捗")
+
+
 class _Document:
     """The stages, with what they remember from one sheet to the next."""
 
@@ -48,6 +53,7 @@ class _Document:
             self._tell_missing(missing[0], sheets)
         else:
             read = self._read_all(sheets)
+            self._doubt_legend()
         return Recognised(
             self.top.title,
             self.top.subtitle,
@@ -64,6 +70,21 @@ class _Document:
             self.columns.layouts,
             self.notes.taken,
         )
+
+    def _doubt_legend(self) -> None:
+        """Another column with the marks of the legend may be what it is about."""
+        marks: dict[str, set[str]] = defaultdict(set)
+        for evaluation in self.measures.evaluations:
+            for name, cell in evaluation.extra.items():
+                marks[name] |= {cell.strip()} - {""}
+        for name, found in marks.items():
+            if len(found) > 1 and found <= self.top.legend.keys() and not RATES.search(name):
+                self.notes.warn(
+                    f"凡例は評価のものとして読みましたが、列「{excerpt(name, 30)}」にも同じ記号があります。"
+                    "その列の凡例であれば、計画の評価区分（ratings）の意味を直してください。",
+                    f"The legend was read as that of the ratings, and column {excerpt(name, 30)} has its marks, too. "
+                    "If it is that column's, correct the labels of the plan's ratings.",
+                )
 
     def _read_all(self, sheets: Sequence[Sheet]) -> list[Sheet]:
         """Read the sheets, and return those with a table."""
