@@ -193,6 +193,7 @@ class _Import:
         self.bare = False  # whether the plan had no evaluation yet
         self.ready = False  # for rows to be written; until then they are only held against each other
         self.ids: dict[str, int] = {}
+        self.codes: dict[str, str] = {}
         self.stopped: set[str] = set()
         self.spelled: dict[str, str] = {}
         self.scale: set[str] = set()
@@ -203,7 +204,7 @@ class _Import:
         plan = IntoPlan(self.session, self.slug, self.part, self.head, self.told, self.writer, self.warnings)
         self.plan, self.counts["plan"] = plan.id, plan.saved
         self.measures = IntoMeasures(plan)
-        self.ids = self.measures.ids()
+        self.ids, self.codes = self.measures.ids(), self.measures.codes
         try:
             all_told((plan.rate, self.measures.confirm))
         finally:
@@ -239,7 +240,9 @@ class _Import:
             told = {**row, "document_id": self.document, "source_line": row["line"]}
             del told["plan"], told["line"]
             code = told.pop("code")
-            told["measure_id"] = self._measure(code)
+            told["measure_id"] = self.ids.get(
+                self.codes.get(code, code)
+            )  # one that was refused may have none
             if (rating := told.get("rating")) in self.stopped:
                 told["rating"] = None
             elif rating in self.spelled:
@@ -250,12 +253,6 @@ class _Import:
         if self.ready and not self.bare and self.head["kind"] == "table":
             self._keep_extra(evaluations)
         return evaluations
-
-    def _measure(self, code: str) -> int | None:
-        """The measure's id; of one that was refused, there may be none."""
-        if not self.ready:
-            return self.ids.get(code)
-        return self.ids[self.measures.codes.get(code, code)]
 
     def _print_ratings(self, evaluations: list[dict[str, Any]]) -> None:
         """Where a rating changes and nothing is said of how it is printed, that follows it."""

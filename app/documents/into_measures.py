@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -50,7 +51,7 @@ class IntoMeasures:
                 self._refuse_lacking,
                 self._refuse_renaming,
                 self._refuse_renumbering,
-                self._check_sections,
+                partial(self._check, NewSection, self.sections),
                 self._check_measures,
                 self._refuse_bare,
             )
@@ -178,9 +179,6 @@ class IntoMeasures:
                 )
                 for row, code in doubtful
             )
-
-    def _check_sections(self) -> None:
-        self._check(NewSection, self.sections)
 
     def _check_measures(self) -> None:
         usual = {"section": NO_SECTION, "title": "-"}  # what is told may leave out what is here

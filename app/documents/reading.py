@@ -279,19 +279,10 @@ def _refuse_size(lines: int, cells: int) -> None:
         )
 
 
-def _begins_as_utf8(content: bytes) -> bool:
-    """Whether there is Japanese in UTF-8 before the first byte that is none: it is broken, and no CP932.
-
-    By chance, two characters of CP932 hardly ever make three of UTF-8.
-    """
-    try:
-        content.decode()
-    except UnicodeDecodeError as broken:
-        begun = content[: broken.start].decode()
-        return not begun.isascii() and all(
-            character.isascii() or character >= "\u2000" for character in begun
-        )
-    return True
+def _is_broken_utf8(failure: UnicodeDecodeError) -> bool:
+    """Whether Japanese in UTF-8 stands before the first byte that is none. By chance, CP932 hardly ever makes any."""
+    begun = failure.object[: failure.start]
+    return failure.encoding == "utf-8" and any(character >= "\u2000" for character in begun.decode())
 
 
 def _decode(content: bytes, told: str | None, usual: Sequence[str] = ("utf-8", "cp932")) -> tuple[str, str]:
@@ -303,17 +294,18 @@ def _decode(content: bytes, told: str | None, usual: Sequence[str] = ("utf-8", "
             f"This encoding is not supported. Name one of: {allowed}",
         )
     marked = [name for mark, name in MARKS.items() if content.startswith(mark)]
-    guessed = usual[:1] if _begins_as_utf8(content) else usual
-    candidates = [ENCODINGS[told.lower()]] if told is not None else marked or guessed
+    candidates = [ENCODINGS[told.lower()]] if told is not None else marked or usual
     failures = []
     for name in candidates:
         try:
             return content.decode(name).removeprefix("\ufeff"), name
         except UnicodeDecodeError as failure:
             failures.append(failure)
+            if _is_broken_utf8(failure):
+                break
     furthest = max(failures, key=lambda failure: failure.start)  # most likely the encoding that was meant
     line = furthest.object[: furthest.start].decode(furthest.encoding, "ignore").count("\n") + 1
-    tried = ", ".join(candidates)
+    tried = ", ".join(candidates[: len(failures)])
     raise Unreadable(
         line,
         f"文字として読めないバイトがあります（{tried} として読みました）。"

@@ -7,7 +7,6 @@ known, numbers become codes (`codes`), and rows become measures and evaluations 
 Where a rule is not sure it does not guess: it says what it found, and how to tell.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -21,6 +20,7 @@ from app.documents.reading import LOST_BREAKS, Row, Sheet
 from app.documents.rows import Rows
 from app.documents.tables import UNKEEPABLE, Asked, Block, Entry, Notes, Recognised
 from app.documents.tops import Top
+from app.documents.vocabulary import header
 from app.documents.years import Years
 from app.kit.text import excerpt
 
@@ -29,9 +29,6 @@ LISTED = "項目、計画、実施内容、評価、理由・課題等、計画�
 
 def recognise(sheets: Sheet | Sequence[Sheet], asked: Asked | None = None) -> Recognised:
     return _Document(asked or Asked()).read([sheets] if isinstance(sheets, Sheet) else sheets)
-
-
-RATES = re.compile("評価|判定|達成|進捗")
 
 
 class _Document:
@@ -73,12 +70,16 @@ class _Document:
 
     def _doubt_legend(self) -> None:
         """Another column with the marks of the legend may be what it is about."""
+        if not self.top.legend:
+            return
         marks: dict[str, set[str]] = defaultdict(set)
         for evaluation in self.measures.evaluations:
             for name, cell in evaluation.extra.items():
-                marks[name] |= {cell.strip()} - {""}
-        for name, found in marks.items():
-            if len(found) > 1 and found <= self.top.legend.keys() and not RATES.search(name):
+                marks[name].add(cell.strip())
+        for name, cells in marks.items():
+            found = cells - {""}
+            rates = (said := header(name)) is not None and said.field == "rating"
+            if len(found) > 1 and found <= self.top.legend.keys() and not rates:
                 self.notes.warn(
                     f"凡例は評価のものとして読みましたが、列「{excerpt(name, 30)}」にも同じ記号があります。"
                     "その列の凡例であれば、計画の評価区分（ratings）の意味を直してください。",

@@ -23,7 +23,7 @@ NEAR = 5  # years: a table does not reach further from the year that it is about
 AFTER = re.compile("今後|[次翌来]年度")
 BROKEN = re.compile("(?<![0-9０-９~〜～－–らー・、-])[元0-9０-９]{1,2}年度")  # not the end of a term
 VAGUE = re.compile(
-    r"(?:[前昨]|(?<![0-9~〜～\-–らー・、元和成])([0-9]{1,2}))年度の?(?:実績|進捗|取組|実施状況)"
+    r"(?:[前昨]|(?<![0-9~〜～\-–らー・、和成A-Za-z])([0-9]{1,2}))年度の?(?:実績|進捗|取組|実施状況)"
 )
 LONGEST_LINE = 500
 BARE = re.compile("([0-9]{1,2}|元)(?:年度?)?")
@@ -65,7 +65,14 @@ class Years:
         elif self.above is None and broken and not any(every for _, _, every in told):
             self._unreadable(broken, broken.filled()[0])
         elif self.above is not None and vague:
-            self._unreadable(vague, vague.filled()[0])
+            self.notes.wrong(
+                f"表の上では {self.above} 年度ですが、この行は別の年度の実績としています。"
+                "fiscal_year で指定してください。",
+                f"The lines above the table name {self.above}, and this one reports on another year. "
+                "Tell which with fiscal_year.",
+                vague,
+                vague.filled()[0],
+            )
 
     def _is_vague(self, row: Row) -> bool:
         """Whether a line reports on a year that it gives no era, and that is not the one which another gives."""
