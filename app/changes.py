@@ -565,13 +565,13 @@ def mark_of(at: datetime | None) -> str:
 STAND = sa.select(FEED.c.seq, FEED.c.epoch, FEED.c.horizon, CHANGE.c.at).select_from(
     FEED.outerjoin(CHANGE, CHANGE.c.seq == FEED.c.seq)
 )
-ASKING = Prepared(STAND)
+STAND_READ = Prepared(STAND)
 
 
 @first_step
 def _stand(session: Session) -> None:
     """What a request sees is a state with a number: it is read first, in the same snapshot."""
-    found = ASKING.fetch(session)
+    found = STAND_READ.fetch(session)
     if not found:  # a backup is being restored: what was there before is gone for this snapshot, too
         raise busy()
     seq, epoch, horizon, at = found[0].values()

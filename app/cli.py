@@ -9,7 +9,7 @@ import re
 import socket
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -433,7 +433,7 @@ def _by_options(says: Say) -> str:
     return " ".join(PARAMETER.sub(option, words) for words in says)
 
 
-def _placed(place: dict[str, Any]) -> str:
+def _placed(place: Mapping[str, Any]) -> str:
     told = ", ".join(f"{name} {place[name]}" for name in ("sheet", "line", "column") if place.get(name))
     return f"{told}: " if told else ""
 
@@ -545,17 +545,14 @@ def _explained(file: Path) -> Iterator[None]:
     """What is wrong with the file, all of it, for the person at the terminal."""
     try:
         yield
-    except Refused as refused:
-        count = len(refused.unclear)
-        places = "1 place" if count == 1 else f"{count} places"
-        lines = [f"{file.name}: {places} not understood; nothing was written"]
-        for unclear in refused.unclear:
-            place = _placed({"sheet": unclear.sheet, "line": unclear.line, "column": unclear.column})
-            says = Say(unclear.ja, unclear.en)
-            lines.append(f"  {place or ': '}{_by_options(says)}{_shown(unclear.text)}")
-        raise Stop("\n".join(lines)) from None
     except Problem as problem:
-        lines = [_by_options(says) for says in _sentences(problem)]
+        lines = [_by_options(problem.says)] * (not problem.findings)
+        for found in problem.findings:
+            place, text = _placed(found.place), _shown(found.place.get("text"))
+            lines.append(f"{place}{_by_options(found.says)}{text}")
+        if isinstance(problem, Refused):
+            places = "1 place" if len(lines) == 1 else f"{len(lines)} places"
+            lines.insert(0, f"{file.name}: {places} not understood; nothing was written")
         if any(found.parameter in Told.model_fields for found in problem.findings):
             notes = file.with_suffix(".toml").name
             lines.append(

@@ -205,26 +205,29 @@ RATING_CODE = TypeAdapter[str](RatingCode)
 
 def check_codes(codes: Sequence[str], count: int) -> None:
     """Refuse codes that no scale can hold, or more of them than one does."""
-    unfit = []
-    for code in codes:
-        try:
-            RATING_CODE.validate_python(code)
-        except ValidationError:
-            unfit.append(code)
+    unfit = [code for code in codes if not fits(code)]
     if unfit or count > MOST_RATINGS:
-        told = excerpt(", ".join(unfit or codes), 100)
-        raise Invalid(
-            Finding(
-                Say(
-                    f"評価の記号として使えません: {told} "
-                    f"(20 文字以内、前後の空白・コンマ・none は不可、1 つの計画に {MOST_RATINGS} 種類まで)",
-                    f"These cannot join the scale: {told} "
-                    "(up to 20 characters, no spaces around them, no commas, not none, "
-                    f"at most {MOST_RATINGS} codes a plan).",
-                ),
-                pointer="/rating",
-            )
-        )
+        raise Invalid(Finding(cannot_join(unfit or codes), pointer="/rating"))
+
+
+def fits(code: str) -> bool:
+    """Whether a scale can hold this code."""
+    try:
+        RATING_CODE.validate_python(code)
+    except ValidationError:
+        return False
+    return True
+
+
+def cannot_join(codes: Sequence[str]) -> Say:
+    told = excerpt(", ".join(codes), 100)
+    return Say(
+        f"評価の記号として使えません: {told} "
+        f"(20 文字以内、前後の空白・コンマ・none は不可、1 つの計画に {MOST_RATINGS} 種類まで)",
+        f"These cannot join the scale: {told} "
+        "(up to 20 characters, no spaces around them, no commas, not none, "
+        f"at most {MOST_RATINGS} codes a plan).",
+    )
 
 
 SCALE_AS_IT_IS = Prepared(

@@ -1394,6 +1394,45 @@ def test_all_that_does_not_fit_what_is_on_record_is_told_at_once(admin: httpx.Cl
     assert admin.get("/plans/new").headers["shinchoku-revision"] == revision
 
 
+def test_plans_that_are_not_there_are_told_with_what_no_scale_can_hold(admin: httpx.Client):
+    report(post(admin, text(HEAD, ROW), **NEW))
+    named = {"fiscal_year": 2017, "ordinal": 1, "measure_code": "1-1"}
+    lines = [
+        {"plan": "nowhere", **named},
+        {"plan": "new", **named, "rating": "A "},
+        {"plan": "new", **named, "ordinal": 2, "rating": " B"},
+        {"plan": "elsewhere", **named},
+        {"plan": "elsewhere", **named, "ordinal": 2},
+    ]
+    found = errors(post(admin, "\n".join(map(json.dumps, lines)).encode(), "rows.jsonl"))
+    told = [(error["line"], error.get("text"), error.get("parameter")) for error in found]
+    assert told == [
+        (2, "A ", None),
+        (3, " B", None),
+        (1, None, "municipality_code"),
+        (4, None, "municipality_code"),
+    ]
+    assert len(rows(admin)) == 1
+
+
+@pytest.mark.parametrize("name", ["table.tsv", "rows.jsonl"])
+def test_of_very_many_errors_the_first_are_told_and_how_many_more_there_are(admin: httpx.Client, name: str):
+    table = text(HEAD, *([f"1-{n}", "", "こども課", "2回", "A", "会場"] for n in range(1, 1_201)))
+    lines = "\n".join(["{}"] * 1_200).encode()
+    found = errors(post(admin, table if name == "table.tsv" else lines, name, **NEW))
+    assert [len(found), found[0]["line"], found[999]["line"]] in ([1_001, 3, 1_002], [1_001, 1, 1_000])
+    assert found[-1]["detail"] == "There are 200 more problems. Correct those above and try again."
+
+
+def test_of_very_many_things_that_do_not_fit_the_first_are_told(admin: httpx.Client):
+    report(post(admin, text(HEAD, ROW), **NEW))
+    named = {"plan": "new", "fiscal_year": 2017, "ordinal": 1}
+    lines = [{**named, "measure_code": f"9-{n}"} for n in range(1, 1_201)]
+    found = errors(post(admin, "\n".join(map(json.dumps, lines)).encode(), "rows.jsonl"))
+    assert len(found) == 1_001
+    assert found[-1]["detail"].startswith("These are 1,000, and there may be more.")
+
+
 def test_contradictions_are_told_with_what_does_not_fit(admin: httpx.Client):
     report(post(admin, text(HEAD, ROW, ["1-2", "見守り", "こども課", "3回", "B", "会場"]), **NEW))
     [row, other] = rows(admin)

@@ -246,22 +246,21 @@ def _of_records(source: Records, plan: str | None) -> tuple[dict[str, Any], Iter
     spoken = records.understand(source, plan)
     parts: dict[str, dict[str, Any]] = {}
 
-    def part(slug: str) -> dict[str, Any]:
-        return parts.setdefault(
-            slug, {"plan": {}, "ratings": {}, "sections": [], "measures": [], "named": {}}
-        )
+    def part(slug: str, row: dict[str, Any]) -> dict[str, Any]:
+        nothing: dict[str, Any] = {"plan": {}, "ratings": {}, "sections": [], "measures": [], "named": {}}
+        return parts.setdefault(slug, {"line": row["line"], **nothing})
 
     for row in spoken.rows["plan"]:
-        part(row["slug"])["plan"] = row
+        part(row["slug"], row)["plan"] = row
     for noun in ("section", "measure"):
         for row in spoken.rows[noun]:
-            part(row.pop("plan"))[f"{noun}s"].append(row)
+            part(row.pop("plan"), row)[f"{noun}s"].append(row)
     years: set[int] = set()
     evaluations = spoken.rows["evaluation"]
     for row in evaluations:
         row["code"] = row.pop("measure_code")
         years.add(row["fiscal_year"])
-        its = part(row["plan"])
+        its = part(row["plan"], row)
         if row.get("rating") is not None:
             its["ratings"].setdefault(row["rating"], {"line": row["line"]})
         title, section = row.pop("title"), row.pop("section")

@@ -252,8 +252,10 @@ class IntoMeasures:
                 shape.model_validate({"plan": self.slug} | told)
             except ValidationError as error:
                 problems += unfit(error, row.get("line"))
+            if len(problems) > MOST_PROBLEMS:
+                break
         if problems:
-            raise Refused(problems[:MOST_PROBLEMS])
+            raise Refused(problems)
 
 
 def _other_title(code: str, before: str, named: Mapping[str, Any]) -> Unclear:

@@ -80,6 +80,7 @@ class IntoPlan:
                         f"There is no plan {self.slug} yet. To make it, tell municipality_code and municipality.",
                     ),
                     parameter=missing[0],
+                    place={"line": line} if (line := self.part.get("line")) else {},
                 )
             )
         if missing:
@@ -163,9 +164,25 @@ class IntoPlan:
         self._spell(())
         legend, stopped = self.legend, self._stopped(())
         codes = [*legend, *(code for code in self.part["ratings"] if code not in {*legend, *stopped})]
+        self._refuse_unfit(codes)
         plans.check_codes(codes, len(codes))
         scale = [{"code": code, "label": legend.get(code), "description": None} for code in codes]
         return scale if legend else plans.in_usual_order(scale)
+
+    def _refuse_unfit(self, codes: Iterable[str]) -> None:
+        places = self.part["ratings"]
+        unfit = [code for code in codes if code in places and not plans.fits(code)]
+        if unfit:
+            raise Refused(
+                Unclear(
+                    text=code,
+                    column=column_of(self.head, "rating"),
+                    ja=(says := plans.cannot_join([code])).ja,
+                    en=says.en,
+                    **places[code],
+                )
+                for code in unfit
+            )
 
     def rate(self) -> None:
         """New codes join the scale, and labels that the legend gives join their codes."""
@@ -191,6 +208,7 @@ class IntoPlan:
                 )
                 for code in new
             )
+        self._refuse_unfit(new)
         joined = plans.admit_ratings(self.session, self.id, used) if new else []
         self.codes |= {*new}
         if self.saved.created and not self.part["plan"]:

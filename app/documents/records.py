@@ -10,7 +10,7 @@ import orjson
 
 from app import fiscal_years
 from app.documents.reading import Problem, Records, Row, Sheet
-from app.documents.tables import LONGEST, MOST_PROBLEMS, ONE_LINE, UNKEEPABLE
+from app.documents.tables import LONGEST, MOST_PROBLEMS, ONE_LINE, UNKEEPABLE, rest
 from app.kit.text import ONE_LINE as ONE_LINE_CHARACTERS
 from app.kit.text import excerpt
 
@@ -95,10 +95,12 @@ class Spoken:
 
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {name: [] for name in TOLD})
     problems: list[Problem] = field(default_factory=list)
+    wrongs: int = 0  # of which the first are told
     lines: dict[tuple[Any, ...], int] = field(default_factory=dict)  # of each row, by what names it
     left: int = 0  # rows of documents, which cannot be made from what is told about them
 
     def wrong(self, line: int, text: Any, ja: str, en: str) -> None:
+        self.wrongs += 1
         if len(self.problems) < MOST_PROBLEMS:
             self.problems.append(Problem(line, None, excerpt(str(text), 100), ja, en))
 
@@ -194,7 +196,7 @@ def _object(header: Sequence[str], spread: Mapping[str, tuple[str, str]], row: R
 
 def understand(records: Records, plan: str | None = None) -> Spoken:
     """The rows, which are of this plan where they name none."""
-    spoken = Spoken(problems=records.unclear[:MOST_PROBLEMS])
+    spoken = Spoken(problems=records.unclear[:MOST_PROBLEMS], wrongs=len(records.unclear))
     for line, whole in records.objects:
         entity, row = _entity(whole)
         if (
@@ -220,6 +222,7 @@ def understand(records: Records, plan: str | None = None) -> Spoken:
                     f"Line {first} has the same key. Remove one of them.",
                 )
     spoken.problems.sort(key=lambda problem: problem.line or 0)
+    spoken.problems += rest(spoken.wrongs - len(spoken.problems))
     return spoken
 
 
@@ -267,7 +270,7 @@ def _entity(row: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
 
 def _row(spoken: Spoken, entity: str, told: Mapping[str, Any], line: int) -> dict[str, Any] | None:
     row: dict[str, Any] = {"line": line}
-    before = len(spoken.problems)
+    before = spoken.wrongs
     by_key = _by_key(entity, told)
     for name in NAMES[entity]:
         value = told.get(name)
@@ -310,7 +313,7 @@ def _row(spoken: Spoken, entity: str, told: Mapping[str, Any], line: int) -> dic
         if name in told:
             value = told[name]
             row[name] = value if _is_sound(name, value) else _value(spoken, name, value, line)
-    return row if len(spoken.problems) == before else None
+    return row if spoken.wrongs == before else None
 
 
 def _stranger(name: str) -> tuple[str, str]:

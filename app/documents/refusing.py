@@ -13,17 +13,31 @@ from app.kit.text import excerpt
 
 T = TypeVar("T")
 
+MORE = Finding(
+    Say(
+        f"ここまでで {MOST_PROBLEMS:,} か所です。ほかにもあるかもしれません。直してから、もう一度取り込んでください。",
+        f"These are {MOST_PROBLEMS:,}, and there may be more. Correct them, and import the document again.",
+    )
+)
+
 
 class Refused(Invalid):
-    """A document with lines that were not understood. Nothing of it was written."""
+    """A document with lines that were not understood. Nothing of it was written.
 
-    def __init__(self, unclear: Iterable[Unclear], head: dict[str, Any] | None = None) -> None:
+    There may be `others` that are of no line.
+    """
+
+    def __init__(
+        self, unclear: Iterable[Unclear], head: dict[str, Any] | None = None, others: Iterable[Finding] = ()
+    ) -> None:
         self.unclear = list(unclear)
+        self.others = list(others)
         places = [{name: getattr(each, name) for name in ("line", "column", "text")} for each in self.unclear]
         findings = [
             Finding(Say(each.ja, each.en), place=place | ({"sheet": each.sheet} if each.sheet else {}))
             for each, place in zip(self.unclear, places, strict=True)
         ]
+        findings += self.others
         super().__init__(*findings)
         self.findings = findings  # all of them: they are to be corrected in one go
         if head:
@@ -43,16 +57,25 @@ def all_told(steps: Iterable[Callable[[], T]]) -> list[T]:
     """Take all steps, and refuse in the end what any of them refused: it is to be corrected in one go."""
     came: list[T] = []
     unclear: list[Unclear] = []
+    others: list[Finding] = []
     for step in steps:
         try:
             came.append(step())
         except Refused as refused:
             unclear += refused.unclear
-            if len(unclear) > MOST_PROBLEMS:
-                break
+            others += refused.others
+        except Invalid as invalid:
+            others += invalid.findings
+        if len(unclear) + len(others) > MOST_PROBLEMS:
+            break
+    others.sort(key=lambda each: each.place.get("line") or 0)
+    if others and not unclear:
+        raise Invalid(*others)
     if unclear:
         unclear.sort(key=lambda each: (each.sheet or "", each.line or 0, each.column or 0))
-        raise Refused(unclear[:MOST_PROBLEMS])
+        more = len(unclear) > MOST_PROBLEMS or MORE in others
+        others = [each for each in others if each != MORE] + [MORE] * more
+        raise Refused(unclear[:MOST_PROBLEMS], others=others)
     return came
 
 

@@ -120,6 +120,13 @@ class Recognised:
 # On the way
 
 
+def rest(untold: int) -> list[Problem]:
+    """What is said of the problems beyond so many."""
+    ja = f"問題がほかに {untold:,} か所あります。上の問題を直して、もう一度お試しください。"
+    en = f"There are {untold:,} more problems. Correct those above and try again."
+    return [Problem(None, None, "", ja, en)] * bool(untold)
+
+
 @dataclass(slots=True)
 class Column:
     place: int  # counted from 1
@@ -255,12 +262,7 @@ class Notes:
 
     @property
     def problems(self) -> list[Problem]:
-        problems = sorted(self._problems, key=self._place)
-        if self._untold:
-            ja = f"問題がほかに {self._untold:,} か所あります。上の問題を直して、もう一度お試しください。"
-            en = f"There are {self._untold:,} more problems. Correct those above and try again."
-            problems.append(Problem(None, None, "", ja, en))
-        return problems
+        return sorted(self._problems, key=self._place) + rest(self._untold)
 
     @property
     def warnings(self) -> list[Problem]:
