@@ -17,7 +17,7 @@ stamp := .venv/ready-$(shell { pwd; cat pyproject.toml requirements.lock require
 # Whatever the service is measured beside has an environment of its own.
 peers := .venv-bench/ready-$(shell { pwd; cat bench/requirements.lock; } | cksum | tr ' ' '-')
 
-.PHONY: help run test prove bench check format lock screenshots clean
+.PHONY: help run test prove bench check format lock generate screenshots clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -55,6 +55,10 @@ lock: $(bin)/pip  ## write the lock files anew from pyproject.toml (LOCK_ARGS=--
 # One lock for every platform and Python that may run this: versions and hashes, and no address to fetch them from.
 lock := --universal --python-version 3.11 --only-binary :all: --generate-hashes --no-annotate \
         --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(LOCK_ARGS)
+
+generate: $(stamp)-dev  ## write docs/openapi.json and the answers that it shows anew, as the service gives them now
+	@SHINCHOKU_WRITE_EXAMPLES=1 $(bin)/python -m pytest -q -n0 tests/test_examples.py -k "real_one and sqlite"
+	@SHINCHOKU_WRITE_OPENAPI=1 $(bin)/python -m pytest -q -n0 tests/test_contract.py -k "committed and sqlite"
 
 screenshots: $(stamp)-dev  ## make the pictures in docs/screenshots anew, with the machine's Chromium
 	@$(bin)/python -m tests.screenshots

@@ -43,6 +43,10 @@ and why, and what was promised for the next one, exactly as published.
 * A rating means what its own plan's documents say, or nothing: A is not "achieved" unless the source says so.
 * What the source does not say is null.
 * Reading is open. Writing needs a key, and `If-Match` for what exists already.
+* Lists come page by page: `next` of an answer is the `cursor` of the page after it.
+* Errors are problems (RFC 9457), in Japanese or English (`Accept-Language`); `errors` names each part that is wrong.
+
+[手引き Guide](guide) · [項目 Dictionary](dictionary) · [エラー Problems](docs/problems) · [計画 Pages](.)
 """
 
 TAGS = [

@@ -274,7 +274,7 @@ def test_what_is_chosen_is_seen_without_our_colours(browser: Browser, shown: htt
 def test_the_api_can_be_tried_on_real_rows(browser: Browser, shown: httpx.Client):
     """/docs under its own policy: the example as it stands is sent and answered."""
     with visiting(browser, shown, viewport=DESK) as visit:
-        visit.go("/docs")
+        visit.go("/docs?lang=en")
         operation = visit.page.locator("#operations-measures-follow_measure")
         expect(operation).to_contain_text("施策の経過", timeout=15_000)
         operation.locator(".opblock-summary-control").click()

@@ -35,7 +35,7 @@ Operation = tuple[str, str, dict[str, Any]]
 
 @pytest.fixture(scope="session")
 def text(library: Service) -> dict[str, Any]:
-    answer: dict[str, Any] = library.anyone.get("/openapi.json").json()
+    answer: dict[str, Any] = library.anyone.get("/openapi.json").raise_for_status().json()
     return answer
 
 
@@ -80,7 +80,7 @@ def test_the_committed_text_is_the_one_that_is_served(text):
     committed = json.loads(COMMITTED.read_text("utf-8")) if COMMITTED.exists() else None
     assert committed == text, (
         "docs/openapi.json is not what the service serves. If the contract is meant to change, write it anew with "
-        "`SHINCHOKU_WRITE_OPENAPI=1 python -m pytest tests/test_contract.py -k committed` and commit it."
+        "`make generate` and commit it."
     )
 
 

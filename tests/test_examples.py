@@ -63,7 +63,7 @@ def shortened(value: Any) -> Any:
 
 
 def test_each_answer_shown_is_the_real_one(read: httpx.Client, library: Service):
-    """SHINCHOKU_WRITE_EXAMPLES=1 writes the file anew."""
+    """`make generate` writes the file anew."""
     answers = {name: shortened(read.get(path).json()) for name, path in ASKED.items()}
     shown = json.loads(EXAMPLES.read_text("utf-8"))
     with library.holder(library.key()) as clerk:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.test_pages import ENGLISH, page, towns
 
 __all__ = ["towns"]
 
+ANY = {"If-Match": "*"}
 GUIDE, HANDBOOK = ROOT / "docs" / "guide.md", ROOT / "docs" / "guide.ja.md"
 
 
@@ -56,6 +58,33 @@ def test_the_python_of_the_guide_prints_what_is_shown(town: Service, monkeypatch
         exec(program.replace(SHOWN_AT, str(town.anyone.base_url)), names := {})  # noqa: S102
     names["api"].close()
     assert printed.getvalue() == "".join(block for language, block in told if language == "text")
+
+
+def test_the_copy_of_the_guide_is_right_whatever_changes_while_it_is_made(
+    town: Service, monkeypatch: pytest.MonkeyPatch
+):
+    """Its Python is asked for one change at a time, and has a row that goes after it was copied."""
+    by_block = [block for language, block in blocks(text_of(GUIDE)) if language == "python"]
+    program = by_block[0] + next(block for block in by_block if "snapshot" in block)
+    usual, pages = httpx.Client.get, []
+
+    def get(client: httpx.Client, url: str, params: dict[str, Any]) -> httpx.Response:
+        if not pages:
+            _, gone, changed = usual(client, "/evaluations").json()["results"][:3]
+            body = {"implementation": "書き直した"}
+            with town.holder(town.key()) as admin:
+                assert admin.delete(f"/evaluations/{gone['id']}", headers=ANY).is_success
+                assert admin.patch(f"/evaluations/{changed['id']}", json=body, headers=ANY).is_success
+        pages.append(usual(client, url, params={**params, "limit": 1}))
+        return pages[-1]
+
+    with monkeypatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
+        patch.setattr(httpx.Client, "get", get)
+        exec(program.replace(SHOWN_AT, str(town.anyone.base_url)), names := {})  # noqa: S102
+    names["api"].close()
+    assert len(pages) == 2
+    _, *rows = map(json.loads, town.anyone.get("/snapshot.jsonl").text.splitlines())
+    assert names["copy"] == {(row["entity"], row["key"]): row["data"] for row in rows}
 
 
 def test_the_guide_is_a_page(read: httpx.Client):

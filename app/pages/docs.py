@@ -10,6 +10,7 @@ from fastapi.staticfiles import StaticFiles
 
 from app.kit import openapi
 from app.kit.http import answer
+from app.pages.html import AnyPage
 
 HERE = Path(__file__).parent
 SWAGGER = "swagger-ui-5.35.0"
@@ -40,7 +41,7 @@ PAGE = """<!doctype html>
 
 
 @router.get("/docs")
-async def explore() -> Response:
+async def explore(asked: AnyPage) -> Response:
     return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"})
 
 

@@ -92,12 +92,9 @@ def written(rows: list[Proved]) -> list[str]:
         f"By `make prove` on {datetime.now(UTC):%Y-%m-%d}, on {os.cpu_count()} cores with Python "
         f"{platform.python_version()}, SQLite {sqlite3.sqlite_version} and PostgreSQL {postgresql}; {libraries}.",
         "Where it says *planted fault*, the test ran against a service that was broken on purpose, and noticed.",
-        "`make test` runs all of it with smaller figures. The numbers are those of the list of promises.",
+        "`make test` runs all of it with smaller figures.",
         "",
-        "| # | promise | on | seen | seconds |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {row.number} | {row.promise} | {row.where} | {row.figure} | {row.seconds:,.0f} |"
-            for row in rows
-        ),
+        "| promise | on | seen | seconds |",
+        "|---|---|---|---|",
+        *(f"| {row.promise} | {row.where} | {row.figure} | {row.seconds:,.0f} |" for row in rows),
     ]
