@@ -2363,3 +2363,248 @@ def test_a_legend_that_may_be_of_another_column_is_told(header: str, told: int) 
     found = table(f"い計画 R5年度\n番号,事業名,実績,評価,{header}\n1,学習,8,A,A\n2,食堂,6,B,B\n{legend}")
     assert found.legend == {"A": "拡充", "B": "継続"}
     assert len([each for each in found.warnings if "The legend was read" in each.en]) == told
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Years one below the other, totals of figures, legends and ticks beside the table
+
+STACKED = "い計画 実績\n{0},,,\n番号,事業名,実績,評価\n1,祭り,中止,－\n{1},,,\n番号,事業名,実績,評価\n1,祭り,1万人,A"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("令和4年度", "令和5年度"),
+        ("【令和4年度】", "【令和5年度】"),
+        ("1.令和4年度の取組状況", "2.令和5年度の取組状況"),
+        ("（１）令和4年度の実績", "（２）令和5年度の実績"),
+        ("第1章 令和4年度", "第2章 令和5年度"),
+    ],
+)
+def test_a_line_above_each_header_tells_the_year_of_the_table_below_it(first: str, second: str) -> None:
+    found = table(STACKED.format(first, second))
+    assert brief(found) == [("1", "祭り", 2022, "－", None), ("1", "祭り", 2023, "A", None)]
+    assert found.sections == {"0": (None, None)}
+    assert kinds(found)[5] == "subtitle"
+
+
+def test_one_year_that_is_told_beside_is_none_of_two_tables() -> None:
+    text = STACKED.format("令和4年度", "令和5年度")
+    assert [problem.line for problem in table(text, fiscal_year=2022).problems] == [5]
+    same = STACKED.format("令和4年度", "令和4年度").replace("\n1,祭り,1万人", "\n2,祭り,1万人")
+    assert table(same, fiscal_year=2022).fiscal_years == [2022]
+
+
+@pytest.mark.parametrize("heading", ["2.令和5年度の取組状況", "【令和5年度】", "第2節 令和5年度の実績"])
+def test_a_heading_of_another_year_without_a_header_below_it_is_asked_about(heading: str) -> None:
+    problem = only_problem(table(f"い計画 令和4年度実績\n{HEADED}{heading},,,\n2,就農,3,B"))
+    assert (problem.line, problem.column, problem.text) == (4, 1, heading)
+    assert "This line tells 2023, and the table is read as of 2022." in problem.en
+    same = table(f"い計画 令和5年度実績\n{HEADED}{heading},,,\n2,就農,3,B")
+    assert [problem for problem in same.problems if "年度としています" in problem.ja] == []
+
+
+@pytest.mark.parametrize(
+    "total", [",医療計,,,502,", "健康計,,,,602,", ",,,高齢課計,300,", "全体,,,,812,", ",福祉 計,,,10人,"]
+)
+def test_a_total_of_figures_is_no_measure(total: str) -> None:
+    head = "基本目標,施策,事業名,担当課,R6実績,評価\n健康,医療,救急,医療課,委託,A\n"
+    found = table(
+        f"い計画 進捗\n{head}{total}\n産業,農業,直売,農政課,改装,C",
+        numbering="order",
+        mapping={"2": {"field": "section"}},
+    )
+    assert [row[1] for row in brief(found)] == ["救急", "直売"]
+    assert kinds(found)[4] == "total"
+
+
+@pytest.mark.parametrize("title", ["家計", "公会計", "統計", "まちの設計"])
+def test_what_ends_like_a_total_and_is_none_stays_a_measure(title: str) -> None:
+    found = table(f"い計画 R6進捗\n事業名,実績,評価\n学習,8,A\n{title},6,\n", numbering="order")
+    assert [row[1] for row in brief(found)] == ["学習", title]
+
+
+def test_the_first_row_of_another_group_needs_a_title_of_its_own() -> None:
+    head = "基本目標,事業名,担当課,実績,評価\n健康,救急,医療課,委託,A\n,健診,健康課,500人,B\n"
+    text = f"い計画 R6進捗\n{head}産業,,農政課,改装,C"
+    problem = only_problem(table(text, numbering="order"))
+    assert (problem.line, problem.column) == (5, 2)
+    assert problem.en == "The measure has no title. Write it in."
+
+
+def test_課題_with_numbers_before_the_title_may_divide_the_plan() -> None:
+    text = "い計画 R5\n課題,番号,事業名,実績,評価\n１ 意識,1,講座,2回,A\n,2,広報,4回,A\n２ 就労,3,相談,9件,B"
+    problem = only_problem(table(text))
+    assert (problem.line, problem.column, problem.text) == (2, 1, "課題")
+    assert "section / rationale / extra" in problem.en
+    found = table(text, mapping={"1": {"field": "section"}})
+    assert [each.section_code for each in found.evaluations] == ["1", "1", "2"]
+    assert found.problems == []
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("用地買収を終え、着手した。", "設計を行った。", "関係者と協議中"),
+        ("買収が80%完了し着手した", "説明会を2回開き設計した", "協議会を設け案を作成した"),
+    ],
+)
+def test_sentences_are_no_ratings(cells: tuple[str, ...]) -> None:
+    rows = "\n".join(f"{n},事業{n},{cell},課題{n}" for n, cell in enumerate(cells, 1))
+    problem = only_problem(table(f"い計画 R6\n番号,施策,進捗状況,課題\n{rows}"))
+    assert (problem.line, problem.column) == (2, 3)
+    assert "implementation / rating" in problem.en
+
+
+@pytest.mark.parametrize("cells", [("順調", "やや遅れ", "概ね順調に進捗"), ("達成", "達成", "一部達成")])
+def test_words_that_rate_stay_ratings(cells: tuple[str, ...]) -> None:
+    rows = "\n".join(f"{n},事業{n},{cell},課題{n}" for n, cell in enumerate(cells, 1))
+    found = table(f"い計画 R6\n番号,施策,進捗状況,課題\n{rows}")
+    assert [row[3] for row in brief(found)] == [*cells]
+
+
+def test_marks_that_stand_beside_each_other_are_no_legend() -> None:
+    found = table(f"い計画 R6進捗\n{HEADED},,,\n,A,B,C")
+    assert found.legend == {}
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "番号,事業名,実績,進捗状況,,\n,,,完了,順調,遅れ",
+        "番号,事業名,実績,A 達成,B 概ね達成,C 未達成",
+    ],
+)
+def test_a_column_for_each_rating_is_asked_about(head: str) -> None:
+    text = f"い計画 R5\n{head}\n1,講座,2回,,○,\n2,相談,9件,○,,\n3,訪問,0件,,,○"
+    problem = only_problem(table(text))
+    assert (problem.line, problem.column) == (1 + len(head.split("\n")), 4)
+    assert '{"4": "extra", "5": "extra", "6": "extra"}' in problem.en
+    told = {str(place): {"field": "extra"} for place in (4, 5, 6)}
+    assert table(text, mapping=told).problems == []
+
+
+def test_ticks_beside_a_rating_are_none() -> None:
+    found = table("い計画 R5\n番号,事業名,実績,評価,新規,継続\n1,講座,2回,A,○,\n2,相談,9件,B,,○")
+    assert [row[3] for row in brief(found)] == ["A", "B"]
+
+
+@pytest.mark.parametrize(
+    ("head", "beside"),
+    [
+        (",凡例", (",A：達成 B：一部達成", ",", ",")),
+        (",（評価）", (",A…達成", ",B…一部達成", ",※3月末時点")),
+        (",評価区分,内容", (",A,達成", ",B,一部達成", ",,")),
+    ],
+)
+def test_a_legend_beside_the_table_is_none_of_its_measures(head: str, beside: tuple[str, ...]) -> None:
+    rows = [f"{n},事業{n},{n}回,{'AB'[n % 2]}{cells}" for n, cells in enumerate(beside, 1)]
+    found = table("\n".join([f"い計画 R5実績\n番号,事業名,実績,評価{head}", *rows]))
+    assert [row[3] for row in brief(found)] == ["B", "A", "B"]
+    assert found.legend == {"A": "達成", "B": "一部達成"}
+    assert not any(each.extra for each in found.evaluations)
+    assert any("legend beside" in each.en for each in found.warnings)
+    columns = [mapped["column"] for mapped in found.mapping if mapped["field"] == "ignore"]
+    again = table(
+        "\n".join([f"い計画 R5実績\n番号,事業名,実績,評価{head}", *rows]),
+        mapping={str(place): {"field": "ignore"} for place in columns},
+    )
+    assert again.legend == found.legend
+
+
+def test_a_column_that_repeats_its_marks_is_no_legend() -> None:
+    text = "い計画 R5実績\n番号,事業名,実績,評価,優先度\n1,講座,2回,A,A：高\n2,相談,9件,B,A：高\n3,訪問,9件,B,B：低"
+    found = table(text)
+    assert [each.extra for each in found.evaluations] == [
+        {"優先度": "A：高"},
+        {"優先度": "A：高"},
+        {"優先度": "B：低"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "legend"),
+    [
+        ("（評価　A：達成　B：未達成）", {"A": "達成", "B": "未達成"}),
+        ("※評価は、A：達成　B：未達成", {"A": "達成", "B": "未達成"}),
+        ("進捗　A：達成　B：未達成", {"A": "達成", "B": "未達成"}),
+        ("凡例 A…達成 B…未達成 －…未実施", {"A": "達成", "B": "未達成"}),
+    ],
+)
+def test_legends_with_words_before_them_or_dots_between(line: str, legend: dict[str, str]) -> None:
+    found = table(f"い計画 R5実績\n{line}\n{HEADED}")
+    assert (found.problems, found.legend, found.subtitle) == ([], legend, None)
+
+
+def test_the_header_of_a_legend_below_the_table_is_no_measure() -> None:
+    rows = "学習,学校課,8,◎\n食堂,学校課,6,○\n評価,内容,,\n◎,上回る,,\n○,計画どおり,,"
+    found = table(f"い計画 R5実績\n事業名,担当課,実績,評価\n{rows}", numbering="order")
+    assert [row[1] for row in brief(found)] == ["学習", "食堂"]
+    assert (found.legend, kinds(found)[5]) == ({"◎": "上回る", "○": "計画どおり"}, "legend")
+
+
+@pytest.mark.parametrize("numbers", ["(1),(2),(3),(4)", "①,②,③,④", "1,2,3,4"])
+def test_a_row_that_numbers_the_columns_is_part_of_the_header(numbers: str) -> None:
+    found = table(f"い計画 R5実績\n番号,事業名,実績,評価\n{numbers}\n1,学習,8,A")
+    assert (brief(found), kinds(found)[3]) == ([("1", "学習", 2023, "A", None)], "header")
+
+
+def test_the_letter_behind_a_number_is_not_dropped() -> None:
+    found = table("い計画 R5実績\n番号,事業名,実績,評価\n1-①-a,学習,8,A\n1-①-b,食堂,6,B")
+    assert places(found) == [(3, 1), (4, 1)]
+    told = table(
+        "い計画 R5実績\n番号,事業名,実績,評価\n1-①-a,学習,8,A\n1-①-b,食堂,6,B",
+        mapping={"1": {"field": "code"}},
+    )
+    assert [row[0] for row in brief(told)] == ["1-①-a", "1-①-b"]
+
+
+def test_several_who_rate_are_told() -> None:
+    text = "い計画 R5実績\n番号,事業名,実績,評価,,\n,,,担当課,推進会議,総合\n1,学習,8,A,B,C"
+    [row] = table(text).evaluations
+    assert (row.rating, row.extra) == ("A", {"推進会議評価": "B", "総合評価": "C"})
+    assert len([each for each in table(text).warnings if "several ratings" in each.en]) == 2
+
+
+def test_results_beside_goals_of_the_same_year_are_figures() -> None:
+    head = "番号,事業名,指標名,令和5年度,,評価\n,,,目標,実績,"
+    figures = table(f"い計画 R5\n{head}\n1,学習,参加者,10,8,B")
+    assert [(each.implementation, each.extra) for each in figures.evaluations] == [
+        (None, {"指標名": "参加者", "目標": "10", "実績": "8"})
+    ]
+    words = table(f"い計画 R5\n{head}\n1,学習,参加者,10人,教室を開いた,B")
+    assert [each.implementation for each in words.evaluations] == ["教室を開いた"]
+
+
+def test_a_column_of_groups_that_is_kept_as_it_is_is_told() -> None:
+    head = "類型,番号,事業名,実績,評価\n"
+    found = table(f"い計画 R5実績\n{head}省エネ,1,学習,8,A\n,2,食堂,6,B\n再エネ,3,太陽光,1,A")
+    assert [each.extra for each in found.evaluations] == [{"類型": "省エネ"}, {}, {"類型": "再エネ"}]
+    assert ["類型" in each.ja and '{"1": "section"}' in each.ja for each in found.warnings] == [True]
+    flags = table(f"い計画 R5実績\n{head}新規,1,学習,8,A\n,2,食堂,6,B\n新規,3,太陽光,1,A")
+    assert flags.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("判断理由", "rationale"),
+        ("課題・改善策", "rationale"),
+        ("今後の方向", "next_plan"),
+        ("次年度の方針", "next_plan"),
+        ("主担当課", "department"),
+        ("所管部課", "department"),
+        ("関係各課", "department"),
+    ],
+)
+def test_other_words_of_headers(name: str, field: str) -> None:
+    found = table(f"い計画 R5実績\n番号,事業名,実績,評価,{name},備考\n1,学習,8,A,続ける,なし")
+    [row] = found.evaluations
+    assert (found.problems, getattr(row, field)) == ([], "続ける")
+
+
+def test_rows_that_differ_in_what_has_no_field_alone_are_told() -> None:
+    text = "い計画 R5実績\n番号,事業名,KPI,実績,評価\n1,学習,参加者,教室,A\n1,学習,回数,教室,A\n1,学習,満足度,講座,A"
+    found = table(text)
+    assert len(found.evaluations) == 3
+    assert [(each.line, "as rows of the measure" in each.en) for each in found.warnings] == [(4, True)]

@@ -7,10 +7,11 @@ with its number, or is numbered unlike the measures and says nothing but its nam
 import re
 from collections.abc import Container
 
-from app.documents.numbering import label, style
+from app.documents.numbering import label, numbers, style
 from app.documents.reading import Row
 from app.documents.tables import Block, Notes, folded, one_line
-from app.documents.vocabulary import YEARLY
+from app.documents.vocabulary import YEARLY, is_amount
+from app.documents.years import year_of_line
 
 HEADING = re.compile(
     r"[【〔〈《\[［]?(第.{1,5}[部章節編]|基本(目標|方針|施策|方向)|重点(目標|施策|項目)|施策の(柱|方向)"
@@ -20,6 +21,8 @@ TOTAL = re.compile(
     r"((第.{1,5}[部章節]|.{1,20}\s)?((総\s*)?合|小|総|累)?\s*計|平\s*均|割\s*合|構\s*成\s*比)(\s*[(（].*[)）])?"
 )
 TOTAL_OF = re.compile(r".{1,20}[合小総]計")  # 効果額合計, where little else is said
+# 医療計, where nothing else is said but figures; 家計 and 統計 are words.
+TOTAL_OF_FIGURES = re.compile(r".{1,20}(?<![会統家設時推生集])計|全\s*体|総\s*数")
 NOTE = re.compile(
     r"[※＊*]|[（(〔\[【]?(注意?|備考|出典|資料|凡例)\d*([）)〕\]】\s:：.．、\d]|$)|[（(〔\[【]注"
     r"|[（(]?以\s*上[）)]?。?$"
@@ -56,6 +59,7 @@ class Asides:
         self.labels = block.places("path")
         self.leading = block.places("title", "section", "path")
         self.evaluated = block.places(*YEARLY, "extra")
+        self.years = block.years
         self.styles = set() if block.coded else self._styles(block)
 
     def _styles(self, block: Block) -> set[str]:
@@ -77,8 +81,22 @@ class Asides:
         if alone and NOTE.match(text):
             self.notes.warn(*TOLD["note"], row)
             return "note"
+        if alone and self.years and (year := year_of_line(row)) not in (None, *self.years):
+            self.notes.wrong(
+                f"この行は {year} 年度としていますが、表は {self.years[0]} 年度として読んでいます。"
+                "ここからが別の年度の表であれば、この行の下に表の見出しの行をもう一度書いてください。"
+                "同じ年度の表の見出しであれば、年度を除いてください。",
+                f"This line tells {year}, and the table is read as of {self.years[0]}. If a table of another year "
+                "begins here, write the header of the table once more below this line; if it is a heading of the "
+                "same table, leave out the year.",
+                row,
+                filled[0],
+            )
+            return "heading"
         if self._is_of_page(row, filled, text):
             return "page"
+        if len(filled) > MOST_ASIDE and _counts(row, filled):
+            return "header"
         if alone and (filled[0] == 1 or filled[0] in self.leading) and _is_heading(text):
             stand_under(self.headings, one_line(text))
             return "heading"
@@ -89,9 +107,13 @@ class Asides:
         return None
 
     def _is_total(self, row: Row, filled: list[int], text: str) -> bool:
-        return any(map(_named_total, (text, *map(row.cell, self.titles)))) or bool(
-            1 < len(filled) <= MOST_ASIDE and TOTAL_OF.fullmatch(text)
-        )
+        if any(map(_named_total, (text, *map(row.cell, self.titles)))):
+            return True
+        others = [cell for place in filled if (cell := row.cell(place).strip()) != text]
+        figures = all(is_amount(cell) and any(map(str.isdecimal, cell)) for cell in others)
+        if others and figures and TOTAL_OF_FIGURES.fullmatch(text):
+            return True
+        return bool(1 < len(filled) <= MOST_ASIDE and TOTAL_OF.fullmatch(text))
 
     def _is_of_page(self, row: Row, filled: list[int], text: str) -> bool:
         """A page number, or a line that stands above the table, too: neither says anything of its own."""
@@ -111,6 +133,12 @@ class Asides:
             return False
         number = row.cell(filled[0])
         return label(number) is not None and style(number) not in self.styles
+
+
+def _counts(row: Row, filled: list[int]) -> bool:
+    """Whether it numbers the columns: (1), (2), (3) and so on."""
+    first = numbers(row.cell(filled[0])) or (0,)
+    return all(numbers(row.cell(place)) == (first[0] + n,) for n, place in enumerate(filled))
 
 
 def _is_heading(text: str) -> bool:

@@ -6,13 +6,14 @@ field stays under its printed name (`extras`), and so do all but one of several 
 same year; where it is not plain which, it is asked.
 """
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from app.documents import extras
+from app.documents import extras, legends
 from app.documents.contents import look_below
 from app.documents.levels import Spans, rated, said_by, spread, year_of
 from app.documents.marks import code_of
@@ -36,6 +37,7 @@ from app.documents.vocabulary import (
     YEARLY,
     Header,
     header,
+    is_amount,
     is_rate,
     is_value,
     plain,
@@ -51,6 +53,7 @@ LOOKED_AT = 30  # rows below a header
 OURS = "extra."  # before the names of further columns in our own exports, so that none is taken for another
 SHARED = ("path", "section", "extra", "ignore", "nothing")  # fields that several columns may be
 DEPARTMENT = re.compile(r".+(課|室|係|部|局|センター|委員会|保育所|図書館|公民館)$")
+TICKS = "○〇◯●✓✔☑レ"
 SURE_RATINGS = ("評価", "評価結果", "評定", "判定", "ランク")
 
 
@@ -77,7 +80,9 @@ class Columns:
         near = self.years.near(cell for row in head or [last] for cell in row.cells)
         columns = self._columns(head, last, width, spans, near)
         self.years.settle(columns, rows[place.stop : end], last)
+        legend: dict[str, str] = {}
         if not {column.field for column in columns}.issuperset(EXACT):  # one of our own leaves nothing open
+            legend = self._legend_beside(columns, rows[place.stop : end], last)
             look_below(columns, rows[place.stop : place.stop + LOOKED_AT])
         self._decide(columns, last)
         years = self.years.of_columns(columns, last)
@@ -85,7 +90,7 @@ class Columns:
         self._remember(columns)
         self._tell_left(columns, last)
         self.layouts.setdefault(self.notes.sheet, columns)
-        return Block(head, list(rows[place.stop : end]), columns, width, years, near)
+        return Block(head, list(rows[place.stop : end]), columns, width, years, near, legend)
 
     def _width(self, head: Iterable[Row], whole: Sequence[Row], spans: Spans) -> int:
         """To the last column with a header, or that is told by its number. A merged header reaches over what stands
@@ -174,6 +179,35 @@ class Columns:
                 column.dated = self.years.of_era(bare, near, row, place)
         return column
 
+    def _legend_beside(self, columns: list[Column], rows: Sequence[Row], row: Row) -> dict[str, str]:
+        """The last columns may say what the marks mean, and nothing of the measures beside them."""
+        rated = any(column.field == "rating" for column in columns)
+        last = [column for column in columns[-2:] if rated and (not column.told or column.field == "ignore")]
+        if any(column.field not in ("rating", "extra", "nothing", "ignore") for column in last[-1:]):
+            return {}
+        cells = [[below.cell(column.place) for below in rows] for column in last]
+        found = legends.beside(cells[-1]) if cells else {}
+        its = last[-1:]
+        others = [column for column in columns if column.field == "rating" and column not in its]
+        if (
+            not found
+            and len(last) == 2
+            and all(legends.OF_LEGEND.fullmatch(plain(each.name)) for each in last)
+        ):
+            found, its = legends.in_two(*cells), last
+            others = [column for column in others if column not in its]
+        if not found or not others:
+            return {}
+        for column in its:
+            column.field, column.told = "ignore", True
+            self.notes.warn(
+                "この列は表の横の凡例として読みました。施策の内容ではないので、列としては残していません。",
+                "This column was read as a legend beside the table; it says nothing of the measures and was not kept.",
+                row,
+                column.place,
+            )
+        return found
+
     # ---- what the words leave open
 
     def _decide(self, columns: list[Column], row: Row) -> None:
@@ -216,11 +250,11 @@ class Columns:
             cells = [cell for entry in entries if (cell := entry.row.cell(column.place).strip())]
             marks = set(cells)
             departments = [mark for mark in marks if DEPARTMENT.fullmatch(mark)]
-            sentences = [cell for cell in cells if len(cell) > LONGEST["rating"]]
+            sentences = list(filter(_is_sentence, cells))
             given = [cell for cell in cells if code_of(cell) is not None]
             if 2 * len(departments) > len(marks):
                 self._ask(column, ("department", "rating"), block.header[-1])
-            elif 2 * len(sentences) > len(cells) and not _surely_rates(column):
+            elif (2 * len(sentences) > len(cells) or _all_differ(cells)) and not _surely_rates(column):
                 self._ask(column, ("implementation", "rating"), block.header[-1])
             elif 2 * sum(map(is_rate, given)) > len(given) and not _surely_rates(column):
                 self._ask(column, ("rating", "extra"), block.header[-1])
@@ -242,6 +276,49 @@ class Columns:
                 f"By column {column.name}, a measure seems to be told in lines of its own for {names}. Each was read "
                 "as a row of the measure, unrated where it has no rating. To make them one, put them into columns, "
                 "with one row for each measure.",
+                block.header[-1] if block.header else None,
+                column.place,
+            )
+
+    def doubt_ticks(self, block: Block, entries: Sequence[Entry]) -> None:
+        """A column for each rating, with a tick in the right one, where none holds ratings."""
+        ticked = [
+            column
+            for column in block.of("rating", "extra")
+            if not column.told and {entry.row.cell(column.place).strip() for entry in entries} <= {"", *TICKS}
+        ]
+        rated = [column for column in block.of("rating", "rating_code") if column not in ticked]
+        rows = [sum(bool(entry.row.cell(column.place).strip()) for column in ticked) for entry in entries]
+        used = [column for column in ticked if any(entry.row.cell(column.place).strip() for entry in entries)]
+        if block.explicit or rated or len(used) < 2 or set(rows) - {0, 1} or 2 * sum(rows) <= len(rows):
+            return
+        names = "、".join(column.name for column in ticked)
+        told = json.dumps({str(column.place): "extra" for column in ticked})
+        self.notes.wrong(
+            f"列「{excerpt(names, 200)}」は、評価ごとに列を分けて、あてはまるものに印を付けた形のようです。"
+            f"評価の言葉（{excerpt(ticked[0].name, 30)} など）を1つの列「評価」に書いてください。"
+            f"評価でなければ、mapping で {told} と教えてください。",
+            f"Columns {excerpt(names, 200)} seem to be one for each rating, with a tick in the right one. "
+            f"Write the ratings themselves ({excerpt(ticked[0].name, 30)} and so on) into one column 評価. "
+            f"If they are no ratings, tell {told} with mapping.",
+            block.header[-1] if block.header else None,
+            ticked[0].place,
+        )
+
+    def doubt_groups(self, block: Block, entries: Sequence[Entry]) -> None:
+        """A column before the title, without a known name, that tells each of its words once and is blank below it."""
+        title = min(block.places("title"), default=0)
+        for column in [] if block.explicit else block.of("extra"):
+            cells = [entry.row.cell(column.place).strip() for entry in entries]
+            told = [cell for cell in cells if cell]
+            once = 1 < len(told) == len(set(told)) < len(cells) and bool(cells[0])
+            if column.told or column.place > title or not once or any(map(is_amount, told)):
+                continue
+            self.notes.warn(
+                f"列「{column.name}」は extra に残しました。空欄の行には、上の行の言葉を補っていません。"
+                f'施策をまとめる見出しであれば、mapping で {{"{column.place}": "section"}} と教えてください。',
+                f"Column {column.name} is kept in extra; its blank cells do not mean the one above. If it groups the "
+                f'measures, tell {{"{column.place}": "section"}} with mapping.',
                 block.header[-1] if block.header else None,
                 column.place,
             )
@@ -360,6 +437,19 @@ class Columns:
                 if column.named:
                     mapped["name"] = column.name
                 self.understood.append(mapped)
+
+
+def _is_sentence(cell: str) -> bool:
+    return (
+        len(cell) > LONGEST["rating"]
+        or cell.endswith("。")
+        or ("、" in cell and len(cell) > LONGEST["rating"] // 2)
+    )
+
+
+def _all_differ(cells: Sequence[str]) -> bool:
+    """Marks come again, and are short."""
+    return 1 < len(cells) == len(set(cells)) and sum(map(len, cells)) > LONGEST["rating"] // 2 * len(cells)
 
 
 def _with_above(column: Column) -> str:

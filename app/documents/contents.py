@@ -5,12 +5,14 @@ Columns that the mapping tells are left as they are.
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from app.documents.numbering import label
 from app.documents.reading import Row
 from app.documents.tables import LONGEST, MOST_LABELS, Column, folded, one_line
 from app.documents.vocabulary import OUTER, PRINTED, RUNNING, is_amount, plain, year_alone
 
+GOALS = ("目標", "目標値", "計画値")
 OF_MEASURES = re.compile("(?!基本).*目標|重点.+")
 
 
@@ -21,6 +23,7 @@ def look_below(columns: list[Column], rows: Sequence[Row]) -> None:
     _leave_running(columns, rows)
     _doubt_titles(columns, rows)
     _find_work(columns, rows)
+    _doubt_results(columns, rows)
     _doubt_outer(columns, rows)
 
 
@@ -67,9 +70,22 @@ def _doubt_outer(columns: list[Column], rows: Sequence[Row]) -> None:
     title = next((column.place for column in columns if column.field == "title"), 0)
     for column in columns[:title]:
         cells = _below(column, rows)
-        free = column.field == "extra" and not column.told and column.dated is None
-        if free and cells and all(map(_is_numbered, cells)):
+        if column.told or column.dated is not None or not cells or not all(map(_is_numbered, cells)):
+            continue
+        if column.field == "extra":
             column.field, column.choices = "nothing", OUTER
+        elif column.field == "rationale":  # 課題 may be what the plan is divided by
+            column.field, column.choices = "nothing", ("section", "rationale", "extra")
+
+
+def _doubt_results(columns: list[Column], rows: Sequence[Row]) -> None:
+    """実績 beside 目標 is a figure, where it holds nothing but figures."""
+    for beside, column in pairwise(columns):
+        cells = _below(column, rows)
+        of_year = column.dated is not None and column.dated == beside.dated
+        free = column.field == "implementation" and not column.told and of_year
+        if free and plain(beside.name) in GOALS and cells and all(map(is_amount, cells)):
+            column.keep()
 
 
 def _is_numbered(cell: str) -> bool:

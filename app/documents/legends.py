@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from app.documents.marks import PRINTED, STOPPED, code_of
 from app.documents.reading import Row
+from app.documents.vocabulary import plain
 
 MARK = "[◎○〇◯●△▲▽▼×✕☓✖☆★◇◆□■]|[SA-FＳＡ-Ｆa-eａ-ｅ](?![A-Za-zＡ-Ｚａ-ｚ])"
 MARK += rf"|(?:{'|'.join(sorted(STOPPED))})(?=\s*[:：＝=])"
 # What it may say of rows that are not rated: that is no code, and no part of the meaning before it.
-NONE = rf"(?:{'|'.join(sorted(map(re.escape, PRINTED), key=len, reverse=True))})(?=\s*[:：＝=])"
+NONE = rf"(?:{'|'.join(sorted(map(re.escape, PRINTED), key=len, reverse=True))})(?=\s*[:：＝=…‥])"
 # In a line that says of itself to be a legend. Where nothing but a space follows, words do.
 NUMBER = r"[0-9０-９](?=\s*[:：＝=…‥]|\s+[^\s0-9０-９(（,，])"
 # Beside 完了 and the like, other words are marks, too.
@@ -28,7 +29,7 @@ INTRO = re.compile(r"[\s※＊*]*(?:[（(〔\[【]?注[0-9]*[)）〕\]】:：])?
 BEGINS = re.compile(rf"[\s※＊*【\[（(〔「]*(?:凡|評|記|達|進|判|注|{MARK})")
 HEADS = re.compile(
     r"[【\[（(〔]?\s*(?:凡\s*例|評価の?区分|評価の?基準|評価の?凡例|評価の?記号|評価の?目安|記号の?説明"
-    rf"|(?:評価|判定|達成度|進捗度|進捗状況)\s*[】\])）〕:：]\s*(?:(?:{MARK}|{NUMBER})\s*[:：＝=…‥]"
+    rf"|(?:評価|判定|達成度|進捗度|進捗状況|進捗)は?\s*[】\])）〕:：、，\s]\s*(?:(?:{MARK}|{NUMBER})\s*[:：＝=…‥]"
     rf"|{NUMBER}[^0-9０-９]+[\s、，,;；／/]{NUMBER}))"
 )
 # A（達成）、B（未達成）, perhaps after what they are.
@@ -39,6 +40,11 @@ CALLED = re.compile(
 IN_BRACKETS = re.compile(
     rf"(?:^|[\s　、，,;；／/|｜・])\s*(?P<mark>{MARK}|[0-9０-９]|{'|'.join((*STOPPED, *map(re.escape, PRINTED)))})"
     r"\s*[（(](?P<meaning>[^（()）]{1,100})[)）]"
+)
+NOTE = re.compile("[※＊*]|[（(]?注")
+# What heads a legend, beside the table or below it.
+OF_LEGEND = re.compile(
+    "凡例|記号|区分|評価|(?:評価の?)?(?:凡例|区分|基準|記号|目安|内容|説明|考え方)|説明|意味|内容|基準|状況"
 )
 COUNT = re.compile(
     r"(?:[0-9０-９,]+\s*(?:事業|施策|取組|項目|件|個)?|事業|施策|取組|項目|件|個)(?:\s*[(（].*)?"
@@ -80,10 +86,37 @@ def read(rows: Sequence[Row]) -> Legend:
             or (len(rows[place].filled()) <= 2 and any(found[other] for other in near))
         ):
             taken.add(place)
+    # The header of a legend in two columns.
+    taken |= {place - 1 for place in taken if place and _named(rows[place - 1])}
     codes: dict[str, str] = {}
-    for place in sorted(taken):
+    for place in sorted(taken & found.keys()):
         codes |= {mark: meaning for mark, meaning in found[place].items() if mark not in codes}
     return Legend(codes, frozenset(taken))
+
+
+def _named(row: Row) -> bool:
+    cells = [plain(cell) for cell in row.cells if cell.strip()]
+    return 1 < len(cells) < 4 and all(map(OF_LEGEND.fullmatch, cells))
+
+
+def beside(cells: Sequence[str]) -> dict[str, str]:
+    """The pairs of a column that holds nothing else, but for notes, and each of them once."""
+    texts = [text for cell in cells if (text := cell.strip()) and not NOTE.match(text)]
+    pairs: dict[str, str] = {}
+    for text in texts:
+        its = _pairs(text, PAIR_OR_NUMBER) if PAIR_OR_NUMBER.match(text) else {}
+        if not its or not pairs.keys().isdisjoint(its):
+            return {}
+        pairs |= its
+    return pairs if len(pairs) > 1 else {}
+
+
+def in_two(marks: Sequence[str], meanings: Sequence[str]) -> dict[str, str]:
+    """The same of two columns, the marks in one and what they mean in the other."""
+    pairs = [(mark.strip(), meaning.strip()) for mark, meaning in zip(marks, meanings, strict=True)]
+    told = [pair for pair in pairs if any(pair)]
+    alone = all(mark and meaning and re.fullmatch(f"{MARK}|[0-9０-９]", mark) for mark, meaning in told)
+    return dict(told) if alone and len(dict(told)) == len(told) > 1 else {}
 
 
 def _paired(cells: Sequence[str]) -> bool:
@@ -130,6 +163,8 @@ def _pairs(text: str, pair: re.Pattern[str]) -> dict[str, str]:
         meaning = meaning.strip(BETWEEN)
         if meaning.count("(") < meaning.count(")") or meaning.count("（") < meaning.count("）"):
             meaning = meaning.rstrip(")）")
-        if meaning and not COUNT.fullmatch(meaning) and code_of(mark["mark"]) is not None:
+        if not meaning or COUNT.fullmatch(meaning) or re.fullmatch(MARK, meaning):
+            continue  # A B C D are marks, and none of them says what another means
+        if code_of(mark["mark"]) is not None:
             pairs.setdefault(mark["mark"], " ".join(meaning.split())[:100])
     return pairs

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from app.documents.codes import Called, Codes
 from app.documents.marks import code_of
+from app.documents.reading import Row
 from app.documents.rows import AGAIN
 from app.documents.tables import (
     ONE_LINE,
@@ -50,6 +51,7 @@ class Measures:
         self.count: Counter[tuple[str, int]] = Counter()
         self.ordinals: dict[tuple[str, int, int], tuple[str | None, int]] = {}
         self.said: dict[tuple[object, ...], tuple[str | None, int]] = {}
+        self.alike: dict[tuple[object, ...], tuple[str | None, int]] = {}  # but for what has no field
 
     def read(self, entries: Sequence[Entry]) -> None:
         codes = Codes(entries, self.asked.numbering, self.notes)
@@ -284,6 +286,8 @@ class Measures:
                 f"This says the same as {en}. Both were kept as rows of measure {code}.",
                 row,
             )
+        elif any(texts) and "ordinal" not in cells:
+            self._tell_alike((code, year, *texts), row)
         told = cells.get("ordinal")
         if told and not ORDINAL.fullmatch(told.strip()):
             self.notes.wrong("枝番は 1 以上の整数です。", "An ordinal is a whole number from 1.", row)
@@ -299,6 +303,21 @@ class Measures:
             )
             return None
         return ordinal
+
+    def _tell_alike(self, said: tuple[object, ...], row: Row) -> None:
+        """Where what was done and the rating are merged over several rows, such as those of indicators."""
+        here = self.notes.sheet, row.line
+        twin = self.alike.setdefault(said, here)
+        if twin == here:
+            return
+        ja, en = self.notes.where(*twin)
+        self.notes.warn(
+            f"実施内容や評価は{ja}と同じで、ほかの列だけが違います。同じ施策の別の行として残し、評価も行ごとに数えます"
+            "（summary の unit=measure では施策ごとに数えます）。",
+            f"What was done and the rating are those of {en}; other columns differ. Both were kept as rows of the "
+            "measure, and each is counted with its rating (the summary counts measures with unit=measure).",
+            row,
+        )
 
 
 def _is_nameless(entry: Entry) -> bool:

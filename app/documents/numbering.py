@@ -28,6 +28,7 @@ ONE = re.compile(
 # 【柱１】子どもの学び, 【柱１ 子どもの学び】
 BRACKETED = re.compile(r"([【〔〈《\[［](.{1,100}?)[】〕〉》\]］])\s*(.*)", re.S)
 BETWEEN = re.compile(r"\s*[-‐‑–—−ー_./:]?\s*")
+LETTERED = re.compile(r"\s*[-‐‑–—−_.]\s*[A-Za-z](?![A-Za-z])")
 BOUNDARY = re.compile(r"[\s.:、,]+")
 ONE_OF_SEVERAL = "[(]?(?:[0-9]+|[①-⑳⑴-⒛Ⅰ-Ⅻ])[)]?"
 NO_NUMBER = {
@@ -80,6 +81,8 @@ def label(text: str) -> Label | None:
     for count in range(len(ends), 0, -1):
         end, set_off = ends[count - 1]
         gap = BOUNDARY.match(plain, end)
+        if LETTERED.match(plain, end):
+            return None  # 1-①-a is no 1-1
         if end == len(plain) or gap or set_off:
             rest = text[gap.end() if gap else end :].strip()
             return Label(

@@ -21,7 +21,7 @@ from app.documents.rows import Rows
 from app.documents.tables import UNKEEPABLE, Asked, Block, Entry, Notes, Recognised
 from app.documents.tops import Top
 from app.documents.vocabulary import header
-from app.documents.years import Years
+from app.documents.years import Years, year_of_line
 from app.kit.text import excerpt
 
 LISTED = "項目、計画、実施内容、評価、理由・課題等、計画内容"
@@ -131,10 +131,16 @@ class _Document:
         self._check_characters(rows)
         places = self.headers.places(rows, first)
         self.top.read(rows[: first.start], rows[places[0].stop :])
-        nexts = [*(place.start for place in places[1:]), len(rows)]
+        # A line above a header may tell the year of the table below it.
+        dated = [year_of_line(rows[place.start - 1]) for place in places[1:]]
+        nexts = [place.start - (year is not None) for place, year in zip(places[1:], dated, strict=True)]
         set_off = others.after_blanks(sheet.rows)
         blocks: list[Block] = []
-        for place, end in zip(places, nexts, strict=True):
+        for place, end, year in zip(places, [*nexts, len(rows)], [None, *dated], strict=True):
+            if year is not None:
+                line = rows[place.start - 1]
+                self.notes.take(line, "page" if year == self.years.above else "subtitle")
+                self.years.turn_to(year, line)
             other = others.begin(rows, range(place.stop, end), set_off)
             if row := others.followed(rows, range(other, end), set_off):
                 self._ask_below(row)
@@ -142,7 +148,10 @@ class _Document:
                 self._tell_other(rows[other])
             blocks.append(self.columns.block(rows, place, other, sheet.spans))
         # Blocks with the same columns are one table with its header repeated.
-        tables = groupby(blocks, key=lambda block: [(column.place, column.field) for column in block.columns])
+        tables = groupby(
+            blocks,
+            key=lambda block: (block.years, [(column.place, column.field) for column in block.columns]),
+        )
         return [entry for _, table in tables for entry in self._read_table(table)]
 
     def _read_table(self, blocks: Iterable[Block]) -> list[Entry]:
@@ -150,7 +159,7 @@ class _Document:
         read: list[tuple[Block, list[Entry]]] = []
         for block in blocks:
             legend = legends.read(block.rows)
-            for mark, meaning in legend.codes.items():
+            for mark, meaning in {**legend.codes, **block.legend}.items():
                 self.top.legend.setdefault(mark, meaning)
             reader = Rows(block, self.top.headings, self.top.lines, above, self.notes)
             its: list[Entry] = []
@@ -168,6 +177,8 @@ class _Document:
         for block, its in read:
             self.columns.doubt_ratings(block, its)
             self.columns.doubt_lines(block, its)
+            self.columns.doubt_ticks(block, its)
+            self.columns.doubt_groups(block, its)
         return entries
 
     def _tallied(self, block: Block) -> set[int]:

@@ -77,6 +77,7 @@ class Rows:
         self.sections = block.places("section")
         self.groups = block.places("section", "path")
         self.in_every_row = set(self.labels[-1:])  # until one lacks it
+        self.turned = False  # whether the row begins another group
         self.leading = {*self.titles, *self.groups}
         self.numbered = block.places("path", "code")
         self.years = block.places("fiscal_year")[:1]
@@ -239,6 +240,7 @@ class Rows:
                 self.above[place] = cell
             elif changed:
                 self.above[place] = ""
+        self.turned = changed
         for place in (*self.years, *self.departments):
             if cells[place - 1].strip():
                 self.above[place] = cells[place - 1]
@@ -291,7 +293,8 @@ class Rows:
     def _title(self, row: Row, *, alone: bool) -> str | None:
         place = self.titles[0]
         title = one_line(row.cell(place))
-        if not title.strip() and not any(row.cell(place).strip() for place in self.numbered):
+        goes_on = not self.turned and not any(row.cell(place).strip() for place in self.numbered)
+        if not title.strip() and goes_on:
             title = one_line(self.above.get(place, ""))
         if not title.strip():
             self.notes.wrong(*NO_TITLE[alone], row, place)

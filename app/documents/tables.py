@@ -160,6 +160,7 @@ class Block:
     width: int
     years: list[int]  # that its columns report on; none where a column tells the year of each row
     near: int | None  # a year that is told in or above it, in whose era one without its own is read
+    legend: dict[str, str] = field(default_factory=dict)  # that stands beside it
 
     def of(self, *fields: str) -> list[Column]:
         return [column for column in self.columns if column.field in fields]

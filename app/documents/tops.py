@@ -10,7 +10,7 @@ from app.documents.numbering import label, style
 from app.documents.reading import Row
 from app.documents.tables import LONGEST, Notes, one_line
 from app.documents.vocabulary import year_alone, years_of
-from app.documents.years import Years
+from app.documents.years import Years, year_of_line
 
 SUBTITLE = re.compile(r"[(（].*[)）]")
 OF_MEETING = re.compile(  # 資料１, 令和6年度第1回推進委員会資料
@@ -55,7 +55,7 @@ class Top:
         text, column = texts[0], row.filled()[0]
         if len(texts) > 1:
             self.left.append((row, None))
-        elif numbered or (HEADING.match(text) and label(text)):
+        elif numbered or (HEADING.match(text) and label(text) and year_of_line(row) is None):
             stand_under(self.headings, one_line(text))
             return "heading"
         elif self.subtitle is None and self._is_subtitle(text):
@@ -115,4 +115,4 @@ def _text(row: Row) -> str:
 
 def _numbered(row: Row) -> bool:
     found = label(_text(row))
-    return bool(found and found.rest)
+    return bool(found and found.rest) and year_of_line(row) is None

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 
 from app import fiscal_years
+from app.documents.numbering import label
 from app.documents.reading import Row
 from app.documents.tables import Column, Entry, Notes
 from app.documents.vocabulary import LONGEST, YEARLY, header, is_value, plain, year_alone, year_in, years_of
@@ -91,6 +92,19 @@ class Years:
             row,
             column,
         )
+
+    def turn_to(self, year: int, row: Row) -> None:
+        """From a line between two tables on, they are of the year that it tells."""
+        if self.asked not in (None, year):
+            self.notes.wrong(
+                f"ここからの表は {year} 年度のものですが、fiscal_year では {self.asked} 年度と指定されています。"
+                "fiscal_year を除けば、それぞれの年度として読みます。",
+                f"From here on the table is of {year}, and fiscal_year tells {self.asked}. "
+                "Without fiscal_year each is read as of its own year.",
+                row,
+                row.filled()[0],
+            )
+        self.above, self.named = year, False
 
     # ---- years without their era
 
@@ -327,6 +341,20 @@ class Years:
         )
         year = self.of_era(bare, near, entry.row, column, several=entry.block.of_several_years)
         return [] if year is None else [year]
+
+
+def year_of_line(row: Row) -> int | None:
+    """The year of what stands below a line that says no more than that: 令和5年度, 2. 令和5年度の取組状況."""
+    texts = {cell.strip() for cell in row.cells if cell.strip()}
+    text = texts.pop() if len(texts) == 1 else ""
+    if len(text) > LONGEST:
+        return None
+    found = label(text)
+    text = found.rest if found and found.rest else text
+    if alone := year_alone(text):
+        return alone.year
+    reported = {*years_of(text)[0]}
+    return reported.pop() if len(reported) == 1 else None
 
 
 def _example(column: Column, year: int) -> str:
