@@ -140,7 +140,11 @@ class Summary(BaseModel):
 class SummaryQuery(EvaluationFilters):
     group_by: (
         Annotated[
-            str, Names(tuple(GROUPS), "One group for each of these together, several by comma (集計軸)")
+            str,
+            Names(
+                tuple(GROUPS),
+                "One group for each of these together, several by comma; sections come with their plan (集計軸)",
+            ),
         ]
         | None
     ) = None

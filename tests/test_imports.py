@@ -1507,3 +1507,81 @@ def test_what_is_told_in_vain_is_said(admin: httpx.Client):
     told = {"mapping": '{"1": "title"}', "fiscal_year": "R5"}
     done = report(post(admin, json.dumps([KEYED]).encode(), "rows.json", **told))
     assert done["warnings"][0]["en"] == "These rows name their fields: fiscal_year, mapping had no effect."
+
+
+@pytest.mark.parametrize(
+    "name", ["evaluations.csv", "evaluations.tsv", "evaluations.xlsx", "evaluations.jsonl"]
+)
+@pytest.mark.parametrize("said", ["'H29'-'H30'", "'a+b'+c", "'支援'=x", "''=1", "'", "='1'"])
+def test_apostrophes_within_a_text_come_back(admin: httpx.Client, name: str, said: str):
+    report(post(admin, text(HEAD, ROW), **NEW))
+    [row] = rows(admin)
+    body = {"implementation": said, "extra": {"備考": said}}
+    assert admin.patch(f"/evaluations/{row['id']}", json=body, headers=ANY).is_success
+    exported = admin.get(f"/{name}", params={"plan": "new"})
+    told = report(post(admin, exported.content, name))
+    assert (told["updated"]["evaluation"], told["unchanged"]["evaluation"]) == (0, 1)
+    assert rows(admin)[0]["implementation"] == said
+
+
+def test_apostrophes_within_the_cells_of_a_town_stay(admin: httpx.Client):
+    report(post(admin, text(HEAD, [*ROW[:3], "'12'-'13'回", *ROW[4:]]), **NEW))
+    assert rows(admin)[0]["implementation"] == "'12'-'13'回"
+
+
+def test_a_field_of_other_rows_is_no_field_of_this_one(admin: httpx.Client):
+    report(post(admin, text(HEAD, ROW), **NEW))
+    named = {"plan": "new", "fiscal_year": 2017, "measure_code": "1-1", "ordinal": 1}
+    lines = [
+        {**named, "title": "学び", "position": None},
+        {**named, "fiscal_year": 2018, "code": "1-1"},
+        {"slug": "new", "title": "い計画", "department": 5},
+        {"plan": "new", "code": "1-1", "section": "1", "rating": "B"},
+    ]
+    found = errors(post(admin, "\n".join(map(json.dumps, lines)).encode(), "rows.jsonl"))
+    assert [(error["line"], error["detail"]) for error in found] == [
+        (1, "A row of an evaluation has no field title. Is it measure_title? Remove it otherwise."),
+        (2, "A row of an evaluation has no field code. Is it measure_code? Remove it otherwise."),
+        (3, "A row of a plan has no field department. Remove it otherwise."),
+        (4, "A row of a measure has no field rating. Remove it otherwise."),
+    ]
+
+
+def test_a_row_that_names_another_section_than_its_measure_has_is_told(admin: httpx.Client):
+    report(post(admin, text(HEAD, ROW), **NEW))
+    [row] = rows(admin)
+    told = report(post(admin, json.dumps([{**row, "section": "9"}]).encode(), "rows.json"))
+    assert ["stays in section" in warning["en"] for warning in told["warnings"]] == [True]
+    assert told["updated"] == dict.fromkeys(told["updated"], 0)
+
+
+@pytest.mark.parametrize("name", ["sections.csv", "sections.xlsx", "sections.jsonl"])
+def test_the_largest_number_comes_back(admin: httpx.Client, name: str):
+    report(post(admin, text(HEAD, ROW), **NEW))
+    body = {"plan": "new", "code": "9", "position": 2**53 - 1}
+    assert admin.post("/sections", json=body).is_success
+    exported = admin.get(f"/{name}", params={"plan": "new"})
+    assert report(post(admin, exported.content, name))["unchanged"]["section"] == 2
+
+
+def test_a_blank_text_of_extra_is_none(admin: httpx.Client):
+    report(post(admin, text(HEAD, ROW), **NEW))
+    [row] = rows(admin)
+    body = {"extra": {"備考": " ", "予算": "5", "改行": "\n"}}
+    changed = admin.patch(f"/evaluations/{row['id']}", json=body, headers=ANY).json()
+    assert changed["extra"] == {"予算": "5"}
+    told = report(post(admin, json.dumps([{**changed, **body}]).encode(), "rows.json"))
+    assert told["unchanged"]["evaluation"] == 1
+
+
+def test_what_xml_cannot_write_is_refused(admin: httpx.Client):
+    report(post(admin, text(HEAD, ROW), **NEW))
+    [row] = rows(admin)
+    for character in "\ufffe\uffff":
+        answer = admin.patch(
+            f"/evaluations/{row['id']}", json={"implementation": f"a{character}"}, headers=ANY
+        )
+        assert answer.json()["errors"][0]["pointer"] == "/implementation"
+        table = text(HEAD, [*ROW[:3], f"a{character}", *ROW[4:]])
+        [error] = errors(post(admin, table, plan="new"))
+        assert (error["line"], error["column"]) == (3, 4)

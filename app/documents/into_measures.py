@@ -88,12 +88,15 @@ class IntoMeasures:
     def _name_what_rows_name(self, measures: list[dict[str, Any]], warnings: list[dict[str, Any]]) -> None:
         """A list of evaluations tells enough of its measures to make those that are missing."""
         told = {row["code"] for row in measures}
+        sections = {code: section for code, _, section in self.there}
         for code, named in self.part["named"].items():
             if code in told:
                 continue
             if code in self.before:
                 if named["title"] not in (None, self.before[code]):
                     warnings.append(warning(_other_title(code, self.before[code], named)))
+                if named["section"] not in (None, sections[code]):
+                    warnings.append(warning(_other_section(code, sections[code], named)))
             elif named["title"] is None or named["section"] is None:
                 self.lacking.append(
                     Unclear(
@@ -265,6 +268,16 @@ def _other_title(code: str, before: str, named: Mapping[str, Any]) -> Unclear:
         excerpt(named["title"], 100),
         f"施策 {code} の名称は「{before}」のままです。改めるには、施策の一覧を取り込んでください。",
         f"Measure {code} keeps its title {before!r}. To change it, import the list of measures.",
+    )
+
+
+def _other_section(code: str, before: str, named: Mapping[str, Any]) -> Unclear:
+    return Unclear(
+        named["line"],
+        None,
+        excerpt(str(named["section"]), 100),
+        f"施策 {code} は節 {before} のままです。移すには、施策の一覧を取り込んでください。",
+        f"Measure {code} stays in section {before}. To move it, import the list of measures.",
     )
 
 

@@ -41,7 +41,7 @@ MOST_COLUMNS = 1_000
 MOST_CELLS = 4_000_000
 
 # What a spreadsheet would run. Our own exports put an apostrophe before it, which is taken away again here.
-INERT = re.compile(r"'(?='*[=+\-@\t\r])")
+INERT = re.compile(r"\A'(?='*[=+\-@\t\r])")
 
 # What a spreadsheet shows where a formula fails.
 ERROR = re.compile(r"#(?:[A-Z]{3,}(?:/0)?[!?]|N/A|GETTING_DATA|名前\?)|Err:[0-9]{3}")

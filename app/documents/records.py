@@ -11,8 +11,9 @@ import orjson
 from app import fiscal_years
 from app.documents.reading import Problem, Records, Row, Sheet
 from app.documents.tables import LONGEST, MOST_PROBLEMS, ONE_LINE, UNKEEPABLE, rest
+from app.kit.numbers import LARGEST
 from app.kit.text import ONE_LINE as ONE_LINE_CHARACTERS
-from app.kit.text import excerpt
+from app.kit.text import excerpt, said
 
 # What a row of each noun tells, besides what names it. Whatever else an export shows follows from these.
 TOLD = {
@@ -45,25 +46,24 @@ NAMES = {
     "measure": ("plan", "code"),
     "evaluation": ("plan", "measure_code", "fiscal_year", "ordinal"),
 }
+EVERY = ("id", "key", "municipality_code", "version", "created_at", "updated_at")
 SHOWN = {
-    "id",
-    "key",
-    "municipality_code",
-    "origin",
-    "version",
-    "created_at",
-    "updated_at",
-    "section",
-    "measure_id",
-    "measure_title",
-    "fiscal_year_label",
-    "document_id",
-    "document",
-    "source_line",
-    "entity",
-    "data",
+    "plan": ("origin",),
+    "section": (),
+    "measure": (),
+    "evaluation": (
+        "section",
+        "measure_id",
+        "measure_title",
+        "fiscal_year_label",
+        "document_id",
+        "document",
+        "source_line",
+    ),
 }
-COLUMNS = {name for names in (*TOLD.values(), *NAMES.values()) for name in names} | SHOWN
+OWN = {noun: {*NAMES[noun], *TOLD[noun], *SHOWN[noun], *EVERY} for noun in TOLD}
+COLUMNS = {name for names in OWN.values() for name in names} | {"entity", "data"}
+NOUNS = {"plan": "計画", "section": "節", "measure": "施策", "evaluation": "年度評価"}
 YEARS = {"first_fiscal_year", "last_fiscal_year"}
 NUMBERS = {"ordinal", "position", *YEARS}
 LISTS = {"path", "ratings", "extra"}
@@ -304,8 +304,11 @@ def _row(spoken: Spoken, entity: str, told: Mapping[str, Any], line: int) -> dic
                 f"The key says {excerpt(str(told['key']))}, and {name} says {excerpt(str(told[name]))}. "
                 "Correct what is wrong (spreadsheets make dates of 1-2), or leave the key empty for a new row.",
             )
-    for name in told.keys() - COLUMNS:
-        spoken.wrong(line, told[name] if name == BEYOND else name, *_stranger(name))
+    for name in told.keys() - OWN[entity]:
+        if name not in COLUMNS:
+            spoken.wrong(line, told[name] if name == BEYOND else name, *_stranger(name))
+        elif told[name] not in (None, ""):  # lists that were put together have blank cells
+            spoken.wrong(line, name, *_misplaced(name, entity))
     if entity == "evaluation":
         row["title"] = told.get("measure_title")
         row["section"] = told.get("section")
@@ -333,6 +336,16 @@ def _stranger(name: str) -> tuple[str, str]:
         f"一覧に {excerpt(name, 30)} という項目はありません。{ja}"
         "取り込まない項目なら消し、残すなら extra に入れてください。",
         f"No list has a field {excerpt(name, 30)}. {en}Remove it, or keep it within extra.",
+    )
+
+
+def _misplaced(name: str, noun: str) -> tuple[str, str]:
+    """What to do about a name that is one of other rows."""
+    like = next((own for own in (*NAMES[noun], *TOLD[noun], *SHOWN[noun]) if own.endswith(f"_{name}")), None)
+    ja, en = (f"{like} ではありませんか。", f"Is it {like}? ") if like else ("", "")
+    return (
+        f"{NOUNS[noun]}の行に {name} という項目はありません。{ja}取り込まない項目なら消してください。",
+        f"A row of {'an' if noun == 'evaluation' else 'a'} {noun} has no field {name}. {en}Remove it otherwise.",
     )
 
 
@@ -381,6 +394,7 @@ def _value(spoken: Spoken, name: str, value: Any, line: int) -> Any:
                         line, text, "extra の列に名前がありません。", "A column of extra has no name."
                     )
                 _text(spoken, "extra", text, line, blank=True, called=f"extra.{excerpt(label, 30)}")
+            return said(value)
         return value
     if name in YEARS and value is not None:
         return _year(spoken, value, line)
@@ -396,11 +410,11 @@ def _value(spoken: Spoken, name: str, value: Any, line: int) -> Any:
 
 
 def _number(spoken: Spoken, value: Any, line: int, name: str, least: int) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= 2**53 - 1:
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= LARGEST:
         return value
-    if isinstance(value, str) and len(value) < 16 and value.isascii() and value.isdecimal():
+    if isinstance(value, str) and len(value) <= 16 and value.isascii() and value.isdecimal():
         number = int(value)
-        if number >= least:
+        if least <= number <= LARGEST:
             return number
     spoken.wrong(
         line,

@@ -25,6 +25,7 @@ MEDIA_TYPES = {
 }
 CHUNK = 250  # rows that are written in one go
 BYTES = 65_536
+MOST_NUMBER = 10**15 - 1  # a spreadsheet keeps fifteen digits
 MOST_ROWS_OF_A_SHEET = 1_048_575  # and the header
 
 Rows = Callable[[], Iterable[Sequence[Any]]]  # asked for twice where the characters are looked at first
@@ -143,7 +144,8 @@ def _workbook(rows: Iterable[Sequence[Any]]) -> Generator[bytes]:
         )  # text, so that nobody's typing turns 1-1 into a date
         for line, row in enumerate(rows):
             for column, cell in enumerate(row):
-                if isinstance(cell, int | float) and not isinstance(cell, bool):
+                number = isinstance(cell, int | float) and not isinstance(cell, bool)
+                if number and abs(cell) <= MOST_NUMBER:
                     sheet.write_number(line, column, cell)
                 elif shown := text(cell):
                     sheet.write_string(line, column, shown, plain)

@@ -397,8 +397,9 @@ class Protocol(HttpToolsProtocol):
             Malformed(
                 # In both languages: what was sent cannot be asked for its own.
                 *[
-                    "HTTP として読み取れません。アドレスの日本語や空白はパーセントエンコードしてください。 "
-                    "This is not HTTP. Percent-encode what is not ASCII in an address, and spaces."
+                    "HTTP として読み取れません。アドレスの日本語や空白はパーセントエンコードし、"
+                    "メソッドを確かめてください。 "
+                    "This is not HTTP. Percent-encode what is not ASCII in an address, and spaces; check the method."
                 ]
                 * 2,
                 headers={"Connection": "close"},

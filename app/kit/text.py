@@ -83,6 +83,11 @@ def excerpt(text: str, length: int = 40) -> str:
     return shown if len(shown) <= length else shown[: length - 1] + "…"
 
 
+def said(texts: dict[str, Any]) -> dict[str, Any]:
+    """But those that are blank, which say as much as none."""
+    return {name: text for name, text in texts.items() if not isinstance(text, str) or text.strip()}
+
+
 def refusal(kind: str, ja: str, en: str) -> "PydanticCustomError":
     """What a validator raises: why the value cannot be, in both languages."""
     from pydantic_core import PydanticCustomError
@@ -169,7 +174,9 @@ class PlainObject:
         }
 
 
-CONTROLS = r"\u0000-\u001f\u007f-\u009f"
-CONTROLS_IN_PROSE = r"\u0000-\u0008\u000b-\u001f\u007f-\u009f"  # tab and newline are text
+CONTROLS = (
+    r"\u0000-\u001f\u007f-\u009f\ufffe\uffff"  # the last are no characters, and XML has no way to write them
+)
+CONTROLS_IN_PROSE = CONTROLS.replace(r"\u001f", r"\u0008\u000b-\u001f")  # tab and newline are text
 ONE_LINE, MANY_LINES = Characters(CONTROLS), Characters(CONTROLS_IN_PROSE)
 SOME_LINE, SOME_LINES = Characters(CONTROLS, blank=False), Characters(CONTROLS_IN_PROSE, blank=False)
