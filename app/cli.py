@@ -9,6 +9,7 @@ import re
 import socket
 import sys
 import tomllib
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
@@ -409,7 +410,9 @@ def _print_report(plan: str | None, report: dict[str, Any], *, dry_run: bool) ->
     if report["mapping"]:
         print("  [mapping]")
         columns: dict[int, dict[str, Any]] = {}
+        fields: dict[int, set[str]] = defaultdict(set)
         for column in report["mapping"]:
+            fields[column["column"]].add(column["field"])
             if columns.setdefault(column["column"], column) != column:
                 columns[column["column"]] = column | {"fiscal_year": None}  # each of its sheets tells its own
         for place, column in columns.items():
@@ -419,7 +422,10 @@ def _print_report(plan: str | None, report: dict[str, Any], *, dry_run: bool) ->
                 if column.get(name)
             ]
             field = f"{{{', '.join(told)}}}" if len(told) > 1 else json.dumps(column["field"])
-            print(f"  {place} = {field}  # {' '.join(column['header'].split())}")
+            if len(fields[place]) > 1:  # in tables that differ, which are told apart by their headers
+                print(f"  # {place} = {' / '.join(sorted(fields[place]))}")
+            else:
+                print(f"  {place} = {field}  # {' '.join(column['header'].split())}")
 
 
 def _by_options(says: Say) -> str:

@@ -20,18 +20,7 @@ from sqlmodel import Field, SQLModel
 
 from app.fiscal_years import FiscalYear
 from app.kit.numbers import LARGEST, whole
-from app.kit.text import (
-    MANY_LINES,
-    SOME_LINE,
-    SOME_LINES,
-    Form,
-    PlainObject,
-    excerpt,
-    fold,
-    natural,
-    refusal,
-    said,
-)
+from app.kit.text import MANY_LINES, SOME_LINE, SOME_LINES, Form, PlainObject, excerpt, fold, natural, refusal
 from app.municipalities import MunicipalityCode
 
 SQLModel.metadata.naming_convention = {
@@ -233,13 +222,10 @@ class EvaluationFields(SQLModel):
         sa_type=Text,
         description="Department in charge (担当課); null when the source does not say",
     )
-    extra: Annotated[dict[Label, Extra], Described(max_length=50), PlainObject(), AfterValidator(said)] = (
-        Field(
-            default_factory=dict,
-            sa_type=sa.JSON,
-            description="Columns of the source that have no field of their own, under their printed names; blank ones "
-            "are left out (その他の列)",
-        )
+    extra: Annotated[dict[Label, Extra], Described(max_length=50), PlainObject()] = Field(
+        default_factory=dict,
+        sa_type=sa.JSON,
+        description="Columns of the source that have no field of their own, under their printed names (その他の列)",
     )
 
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from anyio.to_thread import run_sync
 
 import app.changes
-from app.changes import ASKING, save
+from app.changes import STAND_READ, save
 from app.kit import search
 from app.kit.bulk import insert
 from app.kit.database import Database, passes
@@ -319,11 +319,11 @@ def test_a_connection_that_broke_is_given_up_and_the_next_request_has_another(ba
             with other.writing() as elsewhere:
                 assert elsewhere.scalar(sa.select(sa.func.pg_terminate_backend(process, 10_000)))
             with pytest.raises(sa.exc.OperationalError, match="terminating connection") as told:
-                ASKING.fetch(session)
+                STAND_READ.fetch(session)
             assert passes(told.value)
             assert session.connection().invalidated
         with database.reading() as session:
-            assert ASKING.fetch(session)
+            assert STAND_READ.fetch(session)
     backend.drop(url)
 
 

@@ -1564,14 +1564,15 @@ def test_the_largest_number_comes_back(admin: httpx.Client, name: str):
     assert report(post(admin, exported.content, name))["unchanged"]["section"] == 2
 
 
-def test_a_blank_text_of_extra_is_none(admin: httpx.Client):
+@pytest.mark.parametrize("form", ["csv", "tsv", "xlsx", "jsonl"])
+def test_a_blank_text_of_extra_comes_back(admin: httpx.Client, form: str):
     report(post(admin, text(HEAD, ROW), **NEW))
     [row] = rows(admin)
-    body = {"extra": {"備考": " ", "予算": "5", "改行": "\n"}}
-    changed = admin.patch(f"/evaluations/{row['id']}", json=body, headers=ANY).json()
-    assert changed["extra"] == {"予算": "5"}
-    told = report(post(admin, json.dumps([{**changed, **body}]).encode(), "rows.json"))
-    assert told["unchanged"]["evaluation"] == 1
+    body = {"extra": {"備考": "", "予算": "5", "改行": "\n"}}
+    assert admin.patch(f"/evaluations/{row['id']}", json=body, headers=ANY).json()["extra"] == body["extra"]
+    exported = admin.get(f"/evaluations.{form}", params={"plan": "new"})
+    told = report(post(admin, exported.content, f"rows.{form}"))
+    assert (told["unchanged"]["evaluation"], rows(admin)[0]["extra"]) == (1, body["extra"])
 
 
 def test_what_xml_cannot_write_is_refused(admin: httpx.Client):

@@ -2405,7 +2405,7 @@ def test_a_heading_of_another_year_without_a_header_below_it_is_asked_about(head
 
 
 @pytest.mark.parametrize(
-    "total", [",医療計,,,502,", "健康計,,,,602,", ",,,高齢課計,300,", "全体,,,,812,", ",福祉 計,,,10人,"]
+    "total", [",医療計,,,502,", "健康計,,,,602,", ",,,医療課計,300,", "全体,,,,812,", ",福祉 計,,,10人,"]
 )
 def test_a_total_of_figures_is_no_measure(total: str) -> None:
     head = "基本目標,施策,事業名,担当課,R6実績,評価\n健康,医療,救急,医療課,委託,A\n"
@@ -2608,3 +2608,105 @@ def test_rows_that_differ_in_what_has_no_field_alone_are_told() -> None:
     found = table(text)
     assert len(found.evaluations) == 3
     assert [(each.line, "as rows of the measure" in each.en) for each in found.warnings] == [(4, True)]
+
+
+def test_the_line_above_the_first_of_several_tables_counts_for_it_whatever_the_title_says() -> None:
+    text = STACKED.format("令和4年度", "令和5年度").replace("い計画 実績", "い計画 令和5年度進捗状況")
+    assert [row[2] for row in brief(table(text))] == [2022, 2023]
+    assert [problem.line for problem in table(text, fiscal_year=2023).problems] == [2]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "■令和5年度",
+        "●令和5年度実績",
+        "令和5年度分",
+        "令和５年度（2023）",
+        "〈R5〉",
+        "令和5年度\n（3月末現在）",
+    ],
+)
+def test_a_line_of_a_year_may_be_dressed_up(line: str) -> None:
+    text = STACKED.format("■令和4年度", line.replace("\n", ",,,\n"))
+    assert [row[2] for row in brief(table(text))] == [2022, 2023]
+    beside = STACKED.format("令和4年度", "令和5年度").replace("令和5年度,,,", "令和5年度,,,（単位：件）")
+    assert [row[2] for row in brief(table(beside))] == [2022, 2023]
+
+
+def test_headings_that_say_more_than_a_year_stay_headings() -> None:
+    text = STACKED.format("第1章 学び（令和5年度実績）", "第2章 祭り（令和5年度実績）")
+    found = table(text)
+    assert [(row[0], row[2]) for row in brief(found)] == [("1-1", 2023), ("2-1", 2023)]
+    assert found.sections == {
+        "1": ("第1章", "学び（令和5年度実績）"),
+        "2": ("第2章", "祭り（令和5年度実績）"),
+    }
+    inside = table(f"い計画 R5実績\n{HEADED}2 令和6年度実施予定事業,,,\n1,就農,3,B")
+    assert [row[0] for row in brief(inside)] == ["1", "2-1"]
+
+
+def test_headings_above_the_lines_of_years_stay_headings() -> None:
+    text = STACKED.format("1 学び,,,\n令和4年度", "2 祭り,,,\n令和4年度")
+    assert [row[0] for row in brief(table(text))] == ["1-1", "2-1"]
+
+
+def test_what_is_planned_for_a_year_to_come_is_asked_about() -> None:
+    plan = "番号,事業名,取組予定,担当課\n1,創業,3回,こども課"
+    for line in ("令和6年度の取組予定", "2 令和6年度の取組予定", "令和6年度"):
+        problem = only_problem(table(f"い計画 令和5年度実績\n{HEADED}{line},,,\n{plan}"))
+        assert (problem.line, problem.column) == (4, 1)
+        assert "次年度計画内容" in problem.en
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("外部評価", ("B：一部見直し", "A：妥当", "C：抜本的見直し")),
+        ("事業種別", ("1：新規", "2：継続", "")),
+        ("重点区分", ("A 最重点", "B 重点", "")),
+        ("凡例", ("A：達成", "C：未達成", "")),  # which does not say what B is
+    ],
+)
+def test_a_column_of_pairs_that_is_no_legend_is_kept(name: str, cells: tuple[str, ...]) -> None:
+    rows = "\n".join(f"{n},事業{n},{n}回,{'AB'[n % 2]},{cell}" for n, cell in enumerate(cells, 1))
+    found = table(f"い計画 R5\n番号,事業名,実績,内部評価,{name}\n{rows}")
+    assert found.problems == []
+    assert [each.extra.get(name, "") for each in found.evaluations] == [*cells]
+
+
+def test_a_legend_may_say_what_is_no_rating_and_begin_in_the_header() -> None:
+    rows = "1,講座,2回,A{}\n2,相談,9件,B{}\n3,訪問,中止,－{}"
+    one = table(
+        f"い計画 R5\n番号,事業名,実績,評価,凡例\n{rows}".format(",A：達成", ",B：未達成", ",－：対象外")
+    )
+    two = table(
+        f"い計画 R5\n番号,事業名,実績,評価,記号,意味\n{rows}".format(",A,達成", ",B,未達成", ",－,対象外")
+    )
+    top = table(f"い計画 R5\n番号,事業名,実績,評価,A：達成\n{rows}".format(",B：未達成", ",", ","))
+    for found in (one, two, top):
+        assert [row[3] for row in brief(found)] == ["A", "B", "－"]
+        assert found.legend == {"A": "達成", "B": "未達成"}
+        assert not any(each.extra for each in found.evaluations)
+
+
+@pytest.mark.parametrize("head", ["評価,内容", "記号,意味", "評価区分,評価基準"])
+def test_a_legend_below_may_have_figures_and_what_is_no_rating(head: str) -> None:
+    rows = "1,学習,8,1\n2,食堂,6,2\n"
+    found = table(f"い計画 R5実績\n番号,事業名,実績,評価\n{rows}{head},,\n1,達成,,\n2,未達成,,\n－,対象外,,")
+    assert [row[1] for row in brief(found)] == ["学習", "食堂"]
+    assert found.legend == {"1": "達成", "2": "未達成"}
+
+
+@pytest.mark.parametrize("title", ["血圧計", "万歩計"])
+def test_an_instrument_is_no_total(title: str) -> None:
+    found = table(f"い計画 R5実績\n事業名,実績,評価\n{title},100,\n学習,8,A", numbering="order")
+    assert [row[1] for row in brief(found)] == [title, "学習"]
+
+
+@pytest.mark.parametrize("head", ["評価,新規,継続", "評価,完了,遅れ"])
+def test_ticks_beside_ratings_that_are_not_given_yet_are_no_ratings(head: str) -> None:
+    found = table(f"い計画 R5\n番号,事業名,実績,{head}\n1,講座,2回,,○,\n2,相談,9件,,,○")
+    assert [row[3] for row in brief(found)] == [None, None]
+    without = table("い計画 R5\n番号,事業名,実績,新規,継続\n1,講座,2回,○,\n2,相談,9件,,○")
+    assert without.problems == []

@@ -177,7 +177,7 @@ def test_the_schema_promises_just_what_is_accepted(rule: Characters, text: str):
 
 
 def test_length_and_characters_both_stand_in_the_schema():
-    pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"
+    pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\ufffe\\uffff]*$"
     assert LINE.json_schema() == {"type": "string", "maxLength": 5, "pattern": pattern}
 
 

@@ -11,7 +11,7 @@ from app.documents.numbering import label, numbers, style
 from app.documents.reading import Row
 from app.documents.tables import Block, Notes, folded, one_line
 from app.documents.vocabulary import YEARLY, is_amount
-from app.documents.years import year_of_line
+from app.documents.years import BRACKETED, year_of_line
 
 HEADING = re.compile(
     r"[【〔〈《\[［]?(第.{1,5}[部章節編]|基本(目標|方針|施策|方向)|重点(目標|施策|項目)|施策の(柱|方向)"
@@ -21,8 +21,8 @@ TOTAL = re.compile(
     r"((第.{1,5}[部章節]|.{1,20}\s)?((総\s*)?合|小|総|累)?\s*計|平\s*均|割\s*合|構\s*成\s*比)(\s*[(（].*[)）])?"
 )
 TOTAL_OF = re.compile(r".{1,20}[合小総]計")  # 効果額合計, where little else is said
-# 医療計, where nothing else is said but figures; 家計 and 統計 are words.
-TOTAL_OF_FIGURES = re.compile(r".{1,20}(?<![会統家設時推生集])計|全\s*体|総\s*数")
+# 医療計, where nothing else is said but figures, and 医療 is what the measures above belong to; 血圧計 is a word.
+TOTAL_OF_FIGURES = re.compile(r"(?:施策|政策|事業|分野|[部課節章])計|(?P<of>.{1,20})計|全\s*体|総\s*数")
 NOTE = re.compile(
     r"[※＊*]|[（(〔\[【]?(注意?|備考|出典|資料|凡例)\d*([）)〕\]】\s:：.．、\d]|$)|[（(〔\[【]注"
     r"|[（(]?以\s*上[）)]?。?$"
@@ -60,6 +60,9 @@ class Asides:
         self.leading = block.places("title", "section", "path")
         self.evaluated = block.places(*YEARLY, "extra")
         self.years = block.years
+        self.last = block.rows[-1] if block.rows else None
+        outer = block.places("section", "path", "department")
+        self.groups = {row.cell(place).strip() for row in block.rows for place in outer}
         self.styles = set() if block.coded else self._styles(block)
 
     def _styles(self, block: Block) -> set[str]:
@@ -81,20 +84,13 @@ class Asides:
         if alone and NOTE.match(text):
             self.notes.warn(*TOLD["note"], row)
             return "note"
-        if alone and self.years and (year := year_of_line(row)) not in (None, *self.years):
-            self.notes.wrong(
-                f"この行は {year} 年度としていますが、表は {self.years[0]} 年度として読んでいます。"
-                "ここからが別の年度の表であれば、この行の下に表の見出しの行をもう一度書いてください。"
-                "同じ年度の表の見出しであれば、年度を除いてください。",
-                f"This line tells {year}, and the table is read as of {self.years[0]}. If a table of another year "
-                "begins here, write the header of the table once more below this line; if it is a heading of the "
-                "same table, leave out the year.",
-                row,
-                filled[0],
-            )
+        if alone and self._is_of_other_year(row, filled[0]):
             return "heading"
         if self._is_of_page(row, filled, text):
             return "page"
+        if alone and row is self.last and BRACKETED.fullmatch(text) and not label(text):
+            self.notes.warn(*TOLD["note"], row)
+            return "note"
         if len(filled) > MOST_ASIDE and _counts(row, filled):
             return "header"
         if alone and (filled[0] == 1 or filled[0] in self.leading) and _is_heading(text):
@@ -106,12 +102,31 @@ class Asides:
             return "heading"
         return None
 
+    def _is_of_other_year(self, row: Row, place: int) -> bool:
+        """A line that tells a year and little else, where nothing below it says that another table begins."""
+        year, planned = year_of_line(row)
+        if not self.years or year is None or (year in self.years and not planned):
+            return False
+        read = "、".join(map(str, self.years))
+        self.notes.wrong(
+            f"この行は {year} 年度{'の予定' * planned}としていますが、表は {read} 年度として読んでいます。"
+            "ここからが別の年度の表であれば、この行のすぐ下に表の見出しの行を書いてください。"
+            "これからの年度の予定であれば、前の年度の行に「次年度計画内容」の列として書いてください。",
+            f"This line tells {year}{', as planned' * planned}, and the table is read as of {read}. If a table of "
+            "another year begins here, write its header directly below this line; what is planned for a year to come "
+            "belongs into a column 次年度計画内容 of the year before.",
+            row,
+            place,
+        )
+        return True
+
     def _is_total(self, row: Row, filled: list[int], text: str) -> bool:
         if any(map(_named_total, (text, *map(row.cell, self.titles)))):
             return True
         others = [cell for place in filled if (cell := row.cell(place).strip()) != text]
         figures = all(is_amount(cell) and any(map(str.isdecimal, cell)) for cell in others)
-        if others and figures and TOTAL_OF_FIGURES.fullmatch(text):
+        found = TOTAL_OF_FIGURES.fullmatch(text) if others and figures else None
+        if found and (found["of"] is None or found["of"].strip() in self.groups):
             return True
         return bool(1 < len(filled) <= MOST_ASIDE and TOTAL_OF.fullmatch(text))
 

@@ -54,6 +54,8 @@ OURS = "extra."  # before the names of further columns in our own exports, so th
 SHARED = ("path", "section", "extra", "ignore", "nothing")  # fields that several columns may be
 DEPARTMENT = re.compile(r".+(課|室|係|部|局|センター|委員会|保育所|図書館|公民館)$")
 TICKS = "○〇◯●✓✔☑レ"
+# What columns are called in which ratings are ticked.
+RATES = re.compile("達成|順調|遅|完了|着手|実施|概ね|できた|なかった|[◎○△×]|^[SA-E](?![A-Za-z])")
 SURE_RATINGS = ("評価", "評価結果", "評定", "判定", "ランク")
 
 
@@ -181,22 +183,20 @@ class Columns:
 
     def _legend_beside(self, columns: list[Column], rows: Sequence[Row], row: Row) -> dict[str, str]:
         """The last columns may say what the marks mean, and nothing of the measures beside them."""
-        rated = any(column.field == "rating" for column in columns)
-        last = [column for column in columns[-2:] if rated and (not column.told or column.field == "ignore")]
-        if any(column.field not in ("rating", "extra", "nothing", "ignore") for column in last[-1:]):
+        its = [column for column in columns[-2:] if not column.told or column.field == "ignore"]
+        if len(its) == 2 and not (legends.is_head(its[0].name) and legends.means(its[1].name)):
+            del its[0]
+        if not its or its[-1].field not in ("rating", "extra", "nothing", "ignore"):
             return {}
-        cells = [[below.cell(column.place) for below in rows] for column in last]
-        found = legends.beside(cells[-1]) if cells else {}
-        its = last[-1:]
-        others = [column for column in columns if column.field == "rating" and column not in its]
-        if (
-            not found
-            and len(last) == 2
-            and all(legends.OF_LEGEND.fullmatch(plain(each.name)) for each in last)
-        ):
-            found, its = legends.in_two(*cells), last
-            others = [column for column in others if column not in its]
-        if not found or not others:
+        ratings = [column for column in columns if column.field == "rating" and column not in its]
+        rated = {code for column in ratings for cell in _below(column, rows) if (code := code_of(cell))}
+        cells = [[below.cell(column.place) for below in rows] for column in its]
+        found: dict[str, str] = {}
+        if ratings and len(its) == 2:
+            found = legends.in_two(cells[0], cells[1], rated)
+        elif ratings and (legends.is_head(its[0].name) or legends.is_pair(its[0].name)):
+            found = legends.beside([its[0].name * legends.is_pair(its[0].name), *cells[0]], rated)
+        if not found:
             return {}
         for column in its:
             column.field, column.told = "ignore", True
@@ -282,15 +282,17 @@ class Columns:
 
     def doubt_ticks(self, block: Block, entries: Sequence[Entry]) -> None:
         """A column for each rating, with a tick in the right one, where none holds ratings."""
+        rows = [entry.row for entry in entries]
         ticked = [
             column
             for column in block.of("rating", "extra")
-            if not column.told and {entry.row.cell(column.place).strip() for entry in entries} <= {"", *TICKS}
+            if not column.told and {*_below(column, rows)} <= {*TICKS} and _below(column, rows)
         ]
         rated = [column for column in block.of("rating", "rating_code") if column not in ticked]
-        rows = [sum(bool(entry.row.cell(column.place).strip()) for column in ticked) for entry in entries]
-        used = [column for column in ticked if any(entry.row.cell(column.place).strip() for entry in entries)]
-        if block.explicit or rated or len(used) < 2 or set(rows) - {0, 1} or 2 * sum(rows) <= len(rows):
+        rated = [column for column in rated if column.told or _below(column, rows) or _surely_rates(column)]
+        called = [column for column in ticked if RATES.search(plain(column.name))]
+        times = [sum(bool(row.cell(column.place).strip()) for column in ticked) for row in rows]
+        if block.explicit or rated or len(called) < 2 or {*times} - {0, 1} or 2 * sum(times) <= len(times):
             return
         names = "、".join(column.name for column in ticked)
         told = json.dumps({str(column.place): "extra" for column in ticked})
@@ -437,6 +439,10 @@ class Columns:
                 if column.named:
                     mapped["name"] = column.name
                 self.understood.append(mapped)
+
+
+def _below(column: Column, rows: Iterable[Row]) -> list[str]:
+    return [cell for row in rows if (cell := row.cell(column.place).strip())]
 
 
 def _is_sentence(cell: str) -> bool:

@@ -27,7 +27,7 @@ from app.documents.refusing import Refused, all_told, warning
 from app.documents.told import Told
 from app.kit.errors import Finding, Invalid, Say
 from app.kit.session import Session
-from app.kit.text import excerpt
+from app.kit.text import excerpt, said
 from app.models import DOCUMENT, EVALUATION, EVALUATION_KEY, MEASURE, PLAN, Document, Evaluation
 
 MOST_WARNINGS = 1_000
@@ -250,6 +250,8 @@ class _Import:
             evaluations.append(told)
         self._print_ratings(evaluations)
         self._refuse_contradictions(evaluations)
+        if self.ready and not self.bare:
+            self._keep_blank(evaluations)
         if self.ready and not self.bare and self.head["kind"] == "table":
             self._keep_extra(evaluations)
         return evaluations
@@ -318,6 +320,13 @@ class _Import:
             kept = {name: text for name, text in before.items() if name not in told or not text}
             if "extra" in row or kept != before:
                 row["extra"] = kept | row.get("extra", {})
+
+    def _keep_blank(self, evaluations: list[dict[str, Any]]) -> None:
+        """A file has no cell for a blank text of `extra`, and means to change nothing."""
+        told = {_key(row): row for row in evaluations if row.get("extra") is not None}
+        for key, before in self._on_record(told.values()).items():
+            if said(before["extra"]) == said(told[key]["extra"]):
+                told[key]["extra"] = before["extra"]
 
     def _would_change(self, evaluations: list[dict[str, Any]]) -> bool:
         """Whether any of the rows is new or differs: a document that says nothing new is not kept."""

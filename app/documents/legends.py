@@ -1,10 +1,11 @@
 """Legends: what a document says that its marks mean (凡例 ◎：達成 ○：おおむね達成)."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
-from app.documents.marks import PRINTED, STOPPED, code_of
+from app.documents.marks import ALIKE, PRINTED, STOPPED, code_of
 from app.documents.reading import Row
 from app.documents.vocabulary import plain
 
@@ -41,11 +42,11 @@ IN_BRACKETS = re.compile(
     rf"(?:^|[\s　、，,;；／/|｜・])\s*(?P<mark>{MARK}|[0-9０-９]|{'|'.join((*STOPPED, *map(re.escape, PRINTED)))})"
     r"\s*[（(](?P<meaning>[^（()）]{1,100})[)）]"
 )
-NOTE = re.compile("[※＊*]|[（(]?注")
-# What heads a legend, beside the table or below it.
-OF_LEGEND = re.compile(
-    "凡例|記号|区分|評価|(?:評価の?)?(?:凡例|区分|基準|記号|目安|内容|説明|考え方)|説明|意味|内容|基準|状況"
-)
+MOST_NOTES = 2  # beside a legend
+ANY_MARK = re.compile(rf"{MARK}|[0-9０-９]|{'|'.join(map(re.escape, PRINTED))}")
+# What heads a legend, beside the table or below it, and what its meanings.
+HEAD = re.compile("(?:評価の?|進捗の?)?(?:凡例|区分|基準|記号|目安)|記号の?説明|評価")
+MEANINGS = re.compile("(?:評価の?|記号の?)?(?:内容|説明|意味|基準|目安|考え方|状況|状態)")
 COUNT = re.compile(
     r"(?:[0-9０-９,]+\s*(?:事業|施策|取組|項目|件|個)?|事業|施策|取組|項目|件|個)(?:\s*[(（].*)?"
 )  # how often a mark was given
@@ -86,8 +87,14 @@ def read(rows: Sequence[Row]) -> Legend:
             or (len(rows[place].filled()) <= 2 and any(found[other] for other in near))
         ):
             taken.add(place)
-    # The header of a legend in two columns.
-    taken |= {place - 1 for place in taken if place and _named(rows[place - 1])}
+    for place in [place for place, row in enumerate(rows) if _named(row)]:
+        below = [*takewhile(bool, map(_pair_of_cells, rows[place + 1 :]))]
+        if len(below) > 1:  # in two columns below their header
+            taken |= {*range(place, place + 1 + len(below))}
+            for n, pair in enumerate(below, place + 1):
+                found[n] = (
+                    {mark: meaning for mark, meaning in [pair] if code_of(mark) is not None} if pair else {}
+                )
     codes: dict[str, str] = {}
     for place in sorted(taken & found.keys()):
         codes |= {mark: meaning for mark, meaning in found[place].items() if mark not in codes}
@@ -95,28 +102,57 @@ def read(rows: Sequence[Row]) -> Legend:
 
 
 def _named(row: Row) -> bool:
-    cells = [plain(cell) for cell in row.cells if cell.strip()]
-    return 1 < len(cells) < 4 and all(map(OF_LEGEND.fullmatch, cells))
+    """Whether it says above two columns that marks stand in one, and what they mean in the other."""
+    cells = [cell for cell in row.cells if cell.strip()]
+    return len(cells) == 2 and is_head(cells[0]) and means(cells[1])
 
 
-def beside(cells: Sequence[str]) -> dict[str, str]:
-    """The pairs of a column that holds nothing else, but for notes, and each of them once."""
-    texts = [text for cell in cells if (text := cell.strip()) and not NOTE.match(text)]
+def _pair_of_cells(row: Row) -> tuple[str, str] | None:
+    """A mark in one cell and its meaning in the other, where there are no more."""
+    cells = [cell.strip() for cell in row.cells if cell.strip()]
+    return (cells[0], cells[1]) if len(cells) == 2 and ANY_MARK.fullmatch(cells[0]) else None
+
+
+def is_head(name: str) -> bool:
+    """Whether a header says that a legend stands below it."""
+    return len(name) < 40 and HEAD.fullmatch(plain(name).strip("()[]【】〔〕")) is not None
+
+
+def means(name: str) -> bool:
+    """Whether a header says that what marks mean stands below it."""
+    return len(name) < 40 and MEANINGS.fullmatch(plain(name)) is not None
+
+
+def is_pair(text: str) -> bool:
+    return PAIR_OR_NUMBER.match(text.strip()) is not None
+
+
+def beside(cells: Sequence[str], rated: Collection[str]) -> dict[str, str]:
+    """The pairs of a column that has little else, each of them once and all marks that were given."""
+    texts = [text for cell in cells if (text := cell.strip())]
+    paired = list(filter(is_pair, texts))
     pairs: dict[str, str] = {}
-    for text in texts:
-        its = _pairs(text, PAIR_OR_NUMBER) if PAIR_OR_NUMBER.match(text) else {}
-        if not its or not pairs.keys().isdisjoint(its):
+    for text in paired:
+        its = _pairs(text, PAIR_OR_NUMBER)
+        if not pairs.keys().isdisjoint(its):
             return {}
         pairs |= its
-    return pairs if len(pairs) > 1 else {}
+    notes = len(texts) - len(paired)
+    return pairs if len(pairs) > 1 and notes <= MOST_NOTES and _all_of(pairs, rated) else {}
 
 
-def in_two(marks: Sequence[str], meanings: Sequence[str]) -> dict[str, str]:
+def in_two(marks: Sequence[str], meanings: Sequence[str], rated: Collection[str]) -> dict[str, str]:
     """The same of two columns, the marks in one and what they mean in the other."""
     pairs = [(mark.strip(), meaning.strip()) for mark, meaning in zip(marks, meanings, strict=True)]
     told = [pair for pair in pairs if any(pair)]
-    alone = all(mark and meaning and re.fullmatch(f"{MARK}|[0-9０-９]", mark) for mark, meaning in told)
-    return dict(told) if alone and len(dict(told)) == len(told) > 1 else {}
+    alone = all(mark and meaning and ANY_MARK.fullmatch(mark) for mark, meaning in told)
+    found = {mark: meaning for mark, meaning in told if code_of(mark) is not None}
+    return found if alone and len(dict(told)) == len(told) > 1 and _all_of(found, rated) else {}
+
+
+def _all_of(pairs: Mapping[str, str], rated: Collection[str]) -> bool:
+    """Whether all marks that were given are among them, in whatever width and shape."""
+    return {mark.translate(ALIKE) for mark in pairs} >= {mark.translate(ALIKE) for mark in rated}
 
 
 def _paired(cells: Sequence[str]) -> bool:

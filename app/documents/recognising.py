@@ -21,7 +21,7 @@ from app.documents.rows import Rows
 from app.documents.tables import UNKEEPABLE, Asked, Block, Entry, Notes, Recognised
 from app.documents.tops import Top
 from app.documents.vocabulary import header
-from app.documents.years import Years, year_of_line
+from app.documents.years import Years, text_of_line, year_of_line, year_of_page
 from app.kit.text import excerpt
 
 LISTED = "項目、計画、実施内容、評価、理由・課題等、計画内容"
@@ -130,15 +130,17 @@ class _Document:
     def _entries(self, rows: Sequence[Row], first: range, sheet: Sheet) -> list[Entry]:
         self._check_characters(rows)
         places = self.headers.places(rows, first)
-        self.top.read(rows[: first.start], rows[places[0].stop :])
-        # A line above a header may tell the year of the table below it.
-        dated = [year_of_line(rows[place.start - 1]) for place in places[1:]]
-        nexts = [place.start - (year is not None) for place, year in zip(places[1:], dated, strict=True)]
+        dated = _years_above(rows, places)
+        apart = [n for n, row in enumerate(rows) if any(row is line for line, _ in filter(None, dated))]
+        rows = [row for n, row in enumerate(rows) if n not in apart]
+        places = [range(*(at - sum(n < at for n in apart) for at in (p.start, p.stop))) for p in places]
+        self.top.read(rows[: places[0].start], rows[places[0].stop :])
+        nexts = [*(place.start for place in places[1:]), len(rows)]
         set_off = others.after_blanks(sheet.rows)
         blocks: list[Block] = []
-        for place, end, year in zip(places, [*nexts, len(rows)], [None, *dated], strict=True):
-            if year is not None:
-                line = rows[place.start - 1]
+        for place, end, told in zip(places, nexts, dated, strict=True):
+            if told is not None:
+                line, year = told
                 self.notes.take(line, "page" if year == self.years.above else "subtitle")
                 self.years.turn_to(year, line)
             other = others.begin(rows, range(place.stop, end), set_off)
@@ -275,6 +277,26 @@ class _Document:
             "Send a file that has its header row, name the right encoding, or tell the columns with mapping."
             f"{lost[1]}",
         )
+
+
+MOST_BETWEEN = 3  # lines between that of a year and the header of its table
+
+
+def _years_above(rows: Sequence[Row], places: Sequence[range]) -> list[tuple[Row, int] | None]:
+    """The line above each header that tells the year of its table, where several do or a later one does."""
+    dated: list[tuple[Row, int] | None] = []
+    for place, above in zip(places, [None, *places], strict=False):
+        floor = above.stop if above else 0
+        dated.append(None)
+        for row in reversed(rows[max(floor, place.start - MOST_BETWEEN) : place.start]):
+            if not text_of_line(row):
+                break
+            year, planned = year_of_line(row)
+            year = year_of_page(row) if year is None and above else year
+            if year is not None and not planned:
+                dated[-1] = row, year
+                break
+    return dated if any(dated[1:]) else [None] * len(dated)
 
 
 def _in_one_line(sheets: Sequence[Sheet]) -> bool:

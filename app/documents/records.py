@@ -13,7 +13,7 @@ from app.documents.reading import Problem, Records, Row, Sheet
 from app.documents.tables import LONGEST, MOST_PROBLEMS, ONE_LINE, UNKEEPABLE, rest
 from app.kit.numbers import LARGEST
 from app.kit.text import ONE_LINE as ONE_LINE_CHARACTERS
-from app.kit.text import excerpt, said
+from app.kit.text import excerpt
 
 # What a row of each noun tells, besides what names it. Whatever else an export shows follows from these.
 TOLD = {
@@ -394,7 +394,6 @@ def _value(spoken: Spoken, name: str, value: Any, line: int) -> Any:
                         line, text, "extra の列に名前がありません。", "A column of extra has no name."
                     )
                 _text(spoken, "extra", text, line, blank=True, called=f"extra.{excerpt(label, 30)}")
-            return said(value)
         return value
     if name in YEARS and value is not None:
         return _year(spoken, value, line)

@@ -50,15 +50,20 @@ def _mapping(given: Any) -> Any:
             ) from None
     if isinstance(given, list):
         listed: dict[str, Any] = {}
+        several: set[str] = set()
         for each in given:
             if not isinstance(each, dict) or not isinstance(each.get("column"), int):
                 raise _no_mapping()
             told = {name: value for name, value in each.items() if name not in ("column", "header")}
             of_column = listed.setdefault(str(each["column"]), {**told, "headers": []})
+            if of_column.get("field") != told.get("field"):
+                several.add(
+                    str(each["column"])
+                )  # tables of a document differ: their headers tell which is which
             if of_column.get("fiscal_year") != told.get("fiscal_year"):
                 of_column.pop("fiscal_year", None)  # sheets of several years tell theirs
             of_column["headers"] += [each["header"]] if isinstance(each.get("header"), str) else []
-        given = listed
+        given = {place: column for place, column in listed.items() if place not in several}
     if not isinstance(given, dict):
         raise _no_mapping()
     columns = {}

@@ -55,7 +55,7 @@ class Top:
         text, column = texts[0], row.filled()[0]
         if len(texts) > 1:
             self.left.append((row, None))
-        elif numbered or (HEADING.match(text) and label(text) and year_of_line(row) is None):
+        elif numbered or (HEADING.match(text) and label(text) and year_of_line(row)[0] is None):
             stand_under(self.headings, one_line(text))
             return "heading"
         elif self.subtitle is None and self._is_subtitle(text):
@@ -115,4 +115,4 @@ def _text(row: Row) -> str:
 
 def _numbered(row: Row) -> bool:
     found = label(_text(row))
-    return bool(found and found.rest) and year_of_line(row) is None
+    return bool(found and found.rest) and year_of_line(row)[0] is None

@@ -80,6 +80,11 @@ OF_YEAR = re.compile(f"^(?:年度(?=.)|(?:当該|本|今|当|同)年度){OF}?")
 MAIN = re.compile("^(?:主な|主要な|具体的な?)")
 LINKED = re.compile(f"^{OF}")
 AT_END = re.compile("^(?:年度)?(?:末(?:時点|現在)?)?")  # of the year, which nothing follows
+PLANNED = re.compile("(?:予定|計画|方針|見込み?)(?:内容)?$")
+BESIDE_YEAR = re.compile(
+    r"(?:年度|の|における|主な|進捗|実績|取組|実施|評価|結果|報告|事業|施策|状況|内容|管理|成果|一覧|表|書|分|末|時点|現在"
+    r"|[()\[\]【】〔〕〈〉《》<>‹›:・、,.■□●○◆◇▼▽▲△◎*-])*"
+)
 EARLIER = re.compile("^(?:前々?|昨|一昨)(?:年度|年|回)")
 NO_RESULT = re.compile("(指標|予算|決算|目標|数値|事業費|金額|基準|値|前期|累計).*(実績|状況)$")
 # 実績 below it is a figure; below a goal (基本目標) it is none.
@@ -154,6 +159,15 @@ def year_alone(cell: str) -> Header | None:
     ):
         return Header((), year, bare)
     return None
+
+
+def year_told(cell: str) -> tuple[int | None, bool]:
+    """The year of a line that says little else (2. 令和5年度の取組状況), and whether it is about what is planned."""
+    year, _, words = _take_year(plain(cell[:LONGEST]))
+    planned = PLANNED.search(words)
+    if year in (None, _SEVERAL) or not BESIDE_YEAR.fullmatch(words[: planned.start()] if planned else words):
+        return None, False
+    return year, planned is not None
 
 
 def year_in(cell: str) -> tuple[int | None, int | None]:

@@ -16,7 +16,18 @@ from app import fiscal_years
 from app.documents.numbering import label
 from app.documents.reading import Row
 from app.documents.tables import Column, Entry, Notes
-from app.documents.vocabulary import LONGEST, YEARLY, header, is_value, plain, year_alone, year_in, years_of
+from app.documents.vocabulary import (
+    LONGEST,
+    PLANNED,
+    YEARLY,
+    header,
+    is_value,
+    plain,
+    year_alone,
+    year_in,
+    year_told,
+    years_of,
+)
 
 RESULTS = ("implementation", "rating", "rationale")
 HEISEI_ON = [era for era in fiscal_years.ERAS if era.begins >= 1989]
@@ -26,6 +37,8 @@ BROKEN = re.compile("(?<![0-9０-９~〜～－–らー・、-])[元0-9０-９]{
 VAGUE = re.compile(
     r"(?:[前昨]|(?<![0-9~〜～\-–らー・、和成A-Za-z])([0-9]{1,2}))年度の?(?:実績|進捗|取組|実施状況)"
 )
+NUMBERED = re.compile("第.{1,3}[部章節編]|基本(?:目標|方針|施策)")
+BRACKETED = re.compile(r"[(（].*[)）]")
 LONGEST_LINE = 500
 BARE = re.compile("([0-9]{1,2}|元)(?:年度?)?")
 
@@ -39,6 +52,7 @@ class Years:
         self.above: int | None = None  # that the lines above the tables of this sheet tell, or its name
         self.read_from: set[str] = set()  # the lines that tell it
         self.named = False  # whether nothing but its name tells it
+        self.turned: Row | None = None  # the line that told it, if one between tables did
         self.without_era: Row | None = None  # the last row that was asked for an era
 
     # ---- the lines above a table
@@ -51,6 +65,7 @@ class Years:
         self.named = len(chosen) != 1 and self.asked is None
         self.above = min(chosen) if len(chosen) == 1 else self._of_sheet()
         self.read_from = set()
+        self.turned = None
         if len(chosen) == 1 and self.asked in (None, self.above):
             telling = (its[0] if reported else its[1] for its in told)
             self.read_from = {line for line, years in zip(lines, telling, strict=True) if years}
@@ -104,7 +119,18 @@ class Years:
                 row,
                 row.filled()[0],
             )
-        self.above, self.named = year, False
+        self.above, self.named, self.turned = year, False, row
+
+    def _ask_plan(self, row: Row) -> None:
+        """Of a year for which there is nothing but a plan."""
+        self.notes.wrong(
+            "ここからは、これからの年度の予定のようです。前の年度の行に「次年度計画内容」の列として書くか、"
+            "ここから下を除いてください。",
+            "From here on a year to come seems to be planned. Write it into the rows of the year before, in a column "
+            "次年度計画内容, or leave out what follows.",
+            row,
+            row.filled()[0],
+        )
 
     # ---- years without their era
 
@@ -224,6 +250,8 @@ class Years:
                 "Nothing tells the fiscal year. Write it into the header, as in H29実施内容, or tell fiscal_year.",
                 row,
             )
+        if self.turned is not None and not any(column.field in RESULTS for column in yearly):
+            self._ask_plan(self.turned)
         for column in yearly:
             if self.above is None:
                 column.field = "nothing"
@@ -343,18 +371,29 @@ class Years:
         return [] if year is None else [year]
 
 
-def year_of_line(row: Row) -> int | None:
-    """The year of what stands below a line that says no more than that: 令和5年度, 2. 令和5年度の取組状況."""
-    texts = {cell.strip() for cell in row.cells if cell.strip()}
-    text = texts.pop() if len(texts) == 1 else ""
-    if len(text) > LONGEST:
-        return None
+def year_of_line(row: Row) -> tuple[int | None, bool]:
+    """The year that a line tells, if it says little else, and whether it is that of what is planned.
+
+    A number may stand before it, and a unit or the like beside it, in brackets.
+    """
+    text = text_of_line(row)
     found = label(text)
-    text = found.rest if found and found.rest else text
-    if alone := year_alone(text):
-        return alone.year
-    reported = {*years_of(text)[0]}
+    return year_told(found.rest if found and found.rest else text)
+
+
+def year_of_page(row: Row) -> int | None:
+    """The year that a line reports on which has no number, as the title of a page has none."""
+    text = text_of_line(row)
+    reported = set() if label(text) or NUMBERED.search(text) or PLANNED.search(text) else {*years_of(text)[0]}
     return reported.pop() if len(reported) == 1 else None
+
+
+def text_of_line(row: Row) -> str:
+    """What stands in a line, if it is one text, and perhaps a unit or the like in brackets."""
+    texts = {cell.strip() for cell in row.cells if cell.strip()}
+    texts = {text for text in texts if not BRACKETED.fullmatch(text)} or texts
+    text = texts.pop() if len(texts) == 1 else ""
+    return text if len(text) <= LONGEST else ""
 
 
 def _example(column: Column, year: int) -> str:
