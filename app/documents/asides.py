@@ -123,12 +123,13 @@ class Asides:
     def _is_total(self, row: Row, filled: list[int], text: str) -> bool:
         if any(map(_named_total, (text, *map(row.cell, self.titles)))):
             return True
-        others = [cell for place in filled if (cell := row.cell(place).strip()) != text]
-        figures = all(is_amount(cell) and any(map(str.isdecimal, cell)) for cell in others)
-        found = TOTAL_OF_FIGURES.fullmatch(text) if others and figures else None
-        if found and (found["of"] is None or found["of"].strip() in self.groups):
+        if 1 < len(filled) <= MOST_ASIDE and TOTAL_OF.fullmatch(text):
             return True
-        return bool(1 < len(filled) <= MOST_ASIDE and TOTAL_OF.fullmatch(text))
+        found = TOTAL_OF_FIGURES.fullmatch(text)
+        if not found or (found["of"] is not None and found["of"].strip() not in self.groups):
+            return False
+        others = [cell for place in filled if (cell := row.cell(place).strip()) != text]
+        return bool(others) and all(is_amount(cell) and any(map(str.isdecimal, cell)) for cell in others)
 
     def _is_of_page(self, row: Row, filled: list[int], text: str) -> bool:
         """A page number, or a line that stands above the table, too: neither says anything of its own."""

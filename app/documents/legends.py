@@ -92,9 +92,7 @@ def read(rows: Sequence[Row]) -> Legend:
         if len(below) > 1:  # in two columns below their header
             taken |= {*range(place, place + 1 + len(below))}
             for n, pair in enumerate(below, place + 1):
-                found[n] = (
-                    {mark: meaning for mark, meaning in [pair] if code_of(mark) is not None} if pair else {}
-                )
+                found[n] = dict([pair]) if pair and code_of(pair[0]) is not None else {}
     codes: dict[str, str] = {}
     for place in sorted(taken & found.keys()):
         codes |= {mark: meaning for mark, meaning in found[place].items() if mark not in codes}

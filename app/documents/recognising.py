@@ -131,7 +131,8 @@ class _Document:
         self._check_characters(rows)
         places = self.headers.places(rows, first)
         dated = _years_above(rows, places)
-        apart = [n for n, row in enumerate(rows) if any(row is line for line, _ in filter(None, dated))]
+        lines = {row.line for row, _ in filter(None, dated)}
+        apart = [n for n, row in enumerate(rows) if row.line in lines]
         rows = [row for n, row in enumerate(rows) if n not in apart]
         places = [range(*(at - sum(n < at for n in apart) for at in (p.start, p.stop))) for p in places]
         self.top.read(rows[: places[0].start], rows[places[0].stop :])
