@@ -2710,3 +2710,57 @@ def test_ticks_beside_ratings_that_are_not_given_yet_are_no_ratings(head: str) -
     assert [row[3] for row in brief(found)] == [None, None]
     without = table("い計画 R5\n番号,事業名,実績,新規,継続\n1,講座,2回,○,\n2,相談,9件,,○")
     assert without.problems == []
+
+
+def test_headings_of_one_year_end_where_the_next_begins() -> None:
+    head = "番号,事業名,実績,評価"
+    first = "い計画\n令和5年度\n基本目標1 学び\n{0}\n1,給食,8,A\n基本目標2 遊び\n{0}\n2,公園,6,B\n"
+    years = first + "令和6年度\n{0}\n1,給食,9,A"
+    assert [(row[0], row[2]) for row in brief(table(years.format(head)))][::2] == [
+        ("1", 2023),
+        ("1", 2024),
+    ]
+    above = "い計画\n1 学び\n令和5年度\n{0}\n1,給食,8,A\n令和6年度\n{0}\n1,給食,9,A\n2 遊び\n令和5年度\n{0}\n1,公園,6,B"
+    told = [(row[0], row[2]) for row in brief(table(above.format(head)))]
+    assert told == [("1-1", 2023), ("1-1", 2024), ("2-1", 2023)]
+
+
+@pytest.mark.parametrize("legend", ["3：達成,2：概ね達成,1：遅れ,", "3：達成,2：概ね達成,,\n1：遅れ,,,"])
+def test_a_legend_of_figures_below_the_table_is_no_measure(legend: str) -> None:
+    found = table(f"い計画 R5実績\n番号,事業名,実績,評価\n1,健診,8,1\n2,体操,6,2\n{legend}")
+    assert [row[1] for row in brief(found)] == ["健診", "体操"]
+    assert found.legend == {"3": "達成", "2": "概ね達成", "1": "遅れ"}
+
+
+def test_what_is_no_rating_may_end_a_legend() -> None:
+    found = table(f"い計画 R5実績\n{HEADED}A：達成,B：遅れ,,\n－：対象外,,,")
+    assert (found.problems, found.legend) == ([], {"A": "達成", "B": "遅れ"})
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "total"),
+    [
+        ("区分,番号,事業名,実績,評価", "医療,1,健診,8,A", "医療計,,,,1件"),
+        ("番号,事業名,実績,評価,担当課", "1,健診,8,A,健康課", ",,2件,,健康課計"),
+        ("番号,事業名,実績,評価,担当課", "1,健診,8,A,健康課", ",,2件,,健康課小計"),
+        ("分野,番号,事業名,実績,評価", "医療,1,健診,8,A", "医療計,,,100,A"),
+        ("分野,番号,事業名,実績,評価", "医療,1,健診,8,A", "医療計,,,,A:1 B:1"),
+    ],
+)
+def test_a_total_may_stand_in_any_column_and_count_ratings(head: str, row: str, total: str) -> None:
+    found = table(f"い計画 R5実績\n{head}\n{row}\n{total}")
+    assert [each.rating for each in found.evaluations] == ["A"]
+    assert (found.problems, kinds(found)[4]) == ([], "total")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("令和5年度 鳥川市計画", "令和6年度 鳥川市計画"),
+        ("令和5年度 月野市教育計画 進捗状況", "令和６年度　月野市教育計画　進捗状況"),
+        ("■R5（単位：千円）", "■R6（単位：千円）"),
+    ],
+)
+def test_each_table_may_have_the_title_with_its_year(first: str, second: str) -> None:
+    found = table(f"{first}\n{HEADED}{second}\n番号,事業名,実績,評価\n1,創業,9,B")
+    assert [(row[0], row[2], row[3]) for row in brief(found)] == [("1", 2023, "A"), ("1", 2024, "B")]

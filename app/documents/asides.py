@@ -22,7 +22,9 @@ TOTAL = re.compile(
 )
 TOTAL_OF = re.compile(r".{1,20}[合小総]計")  # 効果額合計, where little else is said
 # 医療計, where nothing else is said but figures, and 医療 is what the measures above belong to; 血圧計 is a word.
-TOTAL_OF_FIGURES = re.compile(r"(?:施策|政策|事業|分野|[部課節章])計|(?P<of>.{1,20})計|全\s*体|総\s*数")
+TOTAL_OF_FIGURES = re.compile(
+    r"(?:施策|政策|事業|分野|[部課節章])計|(?P<of>.{1,20}?)[小合]?計|全\s*体|総\s*数"
+)
 NOTE = re.compile(
     r"[※＊*]|[（(〔\[【]?(注意?|備考|出典|資料|凡例)\d*([）)〕\]】\s:：.．、\d]|$)|[（(〔\[【]注"
     r"|[（(]?以\s*上[）)]?。?$"
@@ -31,6 +33,9 @@ PAGE = re.compile(
     r"[-‐–—−－―ー]\s*\d+\s*[-‐–—−－―ー]|[pPｐＰ][.．]?\s*\d+|(?:\d+\s*[/／]\s*)?\d+\s*(?:ページ|頁)"
 )
 PAGE_OF = re.compile(r"\d+\s*[/／]\s*\d+")
+COUNTS = re.compile(
+    r"(?:[A-ZＡ-Ｚ◎○△×]\s*[:：]?\s*[0-9０-９]+\s*[件個]?[\s、,]*)+"
+)  # how often each mark was given
 LONGEST_TOTAL, LONGEST_HEADING, SHORT = 40, 200, 20
 MOST_ASIDE = 3  # cells of a line that pages repeat, or that tells the total of something
 TOLD = {
@@ -45,7 +50,9 @@ TOLD = {
 }
 
 Line = tuple[tuple[int, str], ...]
-Headings = list[tuple[str, str]]  # that the next row stands under: how each is written, and its text
+Headings = list[
+    tuple[str, str, int]
+]  # that the next row stands under: how each is written, its text and its line
 
 
 class Asides:
@@ -62,6 +69,7 @@ class Asides:
         self.years = block.years
         self.last = block.rows[-1] if block.rows else None
         outer = block.places("section", "path", "department")
+        outer += [place for place in block.places("extra") if place < min(self.titles, default=0)]
         self.groups = {row.cell(place).strip() for row in block.rows for place in outer}
         self.styles = set() if block.coded else self._styles(block)
 
@@ -94,11 +102,13 @@ class Asides:
         if len(filled) > MOST_ASIDE and _counts(row, filled):
             return "header"
         if alone and (filled[0] == 1 or filled[0] in self.leading) and _is_heading(text):
-            stand_under(self.headings, one_line(text))
+            stand_under(self.headings, one_line(text), row.line)
             return "heading"
         if self._is_numbered(row, filled):
             self.notes.warn(*TOLD["numbered"], row)
-            stand_under(self.headings, " ".join(one_line(row.cell(place)).strip() for place in filled))
+            stand_under(
+                self.headings, " ".join(one_line(row.cell(place)).strip() for place in filled), row.line
+            )
             return "heading"
         return None
 
@@ -125,11 +135,18 @@ class Asides:
             return True
         if 1 < len(filled) <= MOST_ASIDE and TOTAL_OF.fullmatch(text):
             return True
-        found = TOTAL_OF_FIGURES.fullmatch(text)
-        if not found or (found["of"] is not None and found["of"].strip() not in self.groups):
-            return False
-        others = [cell for place in filled if (cell := row.cell(place).strip()) != text]
-        return bool(others) and all(is_amount(cell) and any(map(str.isdecimal, cell)) for cell in others)
+        cells = [row.cell(place).strip() for place in filled]
+        total = next(filter(self._is_total_of_figures, cells), None)
+        others = [cell for cell in cells if cell != total]
+        return (
+            total is not None
+            and bool(others)
+            and all(is_amount(cell) or COUNTS.fullmatch(cell) for cell in others)
+        )
+
+    def _is_total_of_figures(self, cell: str) -> bool:
+        found = TOTAL_OF_FIGURES.fullmatch(cell)
+        return found is not None and (found["of"] is None or found["of"].strip() in self.groups)
 
     def _is_of_page(self, row: Row, filled: list[int], text: str) -> bool:
         """A page number, or a line that stands above the table, too: neither says anything of its own."""
@@ -170,11 +187,11 @@ def _named_total(text: str) -> bool:
     return bool(TOTAL.fullmatch(text) or (found and TOTAL.fullmatch(found.rest)))
 
 
-def stand_under(headings: Headings, text: str) -> None:
+def stand_under(headings: Headings, text: str, line: int) -> None:
     """A heading takes the place of the one that is written like it, and of those below that."""
     written = style(text)
-    place = next((n for n, (seen, _) in enumerate(headings) if seen == written), len(headings))
-    headings[place:] = [(written, text)]
+    place = next((n for n, (seen, *_) in enumerate(headings) if seen == written), len(headings))
+    headings[place:] = [(written, text, line)]
 
 
 def line_of(row: Row) -> Line:

@@ -182,7 +182,7 @@ def _differ_by_sheet(entries: Iterable[Entry]) -> bool:
 
 def _begin_anew(entries: Sequence[Entry]) -> bool:
     """Whether numbers are counted anew under each heading."""
-    headings: dict[tuple[int, ...], tuple[str, ...]] = {}
+    headings: dict[tuple[object, ...], tuple[str, ...]] = {}
     for entry in entries:
         numbers = entry.numbers
         if entry.again or not numbers:
@@ -190,7 +190,7 @@ def _begin_anew(entries: Sequence[Entry]) -> bool:
         if len(numbers) == 1 and any(found and found.relative for _, found in entry.own):
             return True
         above = tuple(map(folded, entry.groups))
-        if headings.setdefault(numbers, above) != above:
+        if headings.setdefault((*entry.block.years, numbers), above) != above:
             return True
     return False
 

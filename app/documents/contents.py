@@ -150,7 +150,7 @@ def _find_work(columns: list[Column], rows: Sequence[Row]) -> None:
 
     def holds_sentences(column: Column) -> bool:
         cells = _below(column, rows)
-        return 2 * sum(len(cell) > LONGEST["rating"] for cell in cells) > len(cells)
+        return 2 * sum(len(cell) > LONGEST["rating"] or cell.endswith("。") for cell in cells) > len(cells)
 
     written = list(filter(holds_sentences, ratings))
     if len(written) == 1 and plain(written[0].name).endswith("状況"):

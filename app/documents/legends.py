@@ -27,7 +27,8 @@ PAIR, PAIR_OR_NUMBER, PAIR_OR_WORD = (
 BETWEEN = " 　、，,;；／/|｜・…」】]\n"
 INTRO = re.compile(r"[\s※＊*]*(?:[（(〔\[【]?注[0-9]*[)）〕\]】:：])?\s*")
 # A quick look, for the many rows that are none.
-BEGINS = re.compile(rf"[\s※＊*【\[（(〔「]*(?:凡|評|記|達|進|判|注|{MARK})")
+BEGINS = re.compile(rf"[\s※＊*【\[（(〔「]*(?:凡|評|記|達|進|判|注|{MARK}|{NONE}|[0-9０-９]\s*[:：＝=…‥])")
+NUMBERED = re.compile(r"\s*[0-9０-９]\s*[:：＝=…‥]\s*\S")
 HEADS = re.compile(
     r"[【\[（(〔]?\s*(?:凡\s*例|評価の?区分|評価の?基準|評価の?凡例|評価の?記号|評価の?目安|記号の?説明"
     rf"|(?:評価|判定|達成度|進捗度|進捗状況|進捗)は?\s*[】\])）〕:：、，\s]\s*(?:(?:{MARK}|{NUMBER})\s*[:：＝=…‥]"
@@ -73,7 +74,8 @@ def read(rows: Sequence[Row]) -> Legend:
             continue
         text = INTRO.sub("", " ".join(dict.fromkeys(cell.strip() for cell in cells)), count=1)
         bracketed = _in_brackets(text, alone=len(cells) == 1)
-        if bracketed or HEADS.match(text):
+        numbered = all(map(NUMBERED.match, cells)) and (len(cells) > 1 or place - 1 in heads)
+        if bracketed or HEADS.match(text) or numbered:
             heads.add(place)
         elif not PAIR.match(text) or (len(cells) > 2 and not _paired(cells)):
             continue

@@ -20,7 +20,7 @@ from app.documents.reading import LOST_BREAKS, Row, Sheet
 from app.documents.rows import Rows
 from app.documents.tables import UNKEEPABLE, Asked, Block, Entry, Notes, Recognised
 from app.documents.tops import Top
-from app.documents.vocabulary import header
+from app.documents.vocabulary import header, without_year, year_in
 from app.documents.years import Years, text_of_line, year_of_line, year_of_page
 from app.kit.text import excerpt
 
@@ -42,6 +42,9 @@ class _Document:
         self.headers = Headers(asked.mapping, self.notes)
         self.columns = Columns(asked.mapping, self.years, self.notes)
         self.measures = Measures(asked, self.years, self.notes)
+        # Of the sheet that is read: the lines from which on tables are of another year, and that of the last measure.
+        self.turns: list[int] = []
+        self.last = 0
 
     def read(self, sheets: Sequence[Sheet]) -> Recognised:
         missing = [name for name in self.asked.sheets if name not in {sheet.name for sheet in sheets}]
@@ -137,12 +140,16 @@ class _Document:
         places = [range(*(at - sum(n < at for n in apart) for at in (p.start, p.stop))) for p in places]
         self.top.read(rows[: places[0].start], rows[places[0].stop :])
         nexts = [*(place.start for place in places[1:]), len(rows)]
+        first_line = dated[0][0] if dated[0] else rows[places[0].start]
+        self.turns, self.last = [first_line.line], 0
         set_off = others.after_blanks(sheet.rows)
         blocks: list[Block] = []
         for place, end, told in zip(places, nexts, dated, strict=True):
             if told is not None:
                 line, year = told
                 self.notes.take(line, "page" if year == self.years.above else "subtitle")
+                if year != self.years.above and line is not first_line:
+                    self.turns.append(line.line)
                 self.years.turn_to(year, line)
             other = others.begin(rows, range(place.stop, end), set_off)
             if row := others.followed(rows, range(other, end), set_off):
@@ -168,12 +175,14 @@ class _Document:
             its: list[Entry] = []
             counted = self._tallied(block)
             for place, row in enumerate(block.rows):
+                self._end_headings(row)
                 if place in counted:
                     self.notes.take(row, "total")
                 elif place in legend.rows:
                     self.notes.take(row, "legend")
                 elif entry := reader.entry(row):
                     its.append(entry)
+                    self.last = row.line
             read.append((block, its))
         entries = [entry for _, its in read for entry in its]
         take_from_titles(entries)
@@ -183,6 +192,14 @@ class _Document:
             self.columns.doubt_ticks(block, its)
             self.columns.doubt_groups(block, its)
         return entries
+
+    def _end_headings(self, row: Row) -> None:
+        """Where another year begins, those of the year before end: not what stands above both, nor what stands between
+        the last measure and the line that tells the year.
+        """
+        while len(self.turns) > 1 and row.line > self.turns[1]:
+            began = self.turns.pop(0)
+            self.top.headings[:] = [each for each in self.top.headings if not began <= each[2] <= self.last]
 
     def _tallied(self, block: Block) -> set[int]:
         """The rows that count the others by their ratings."""
@@ -286,6 +303,7 @@ MOST_BETWEEN = 3  # lines between that of a year and the header of its table
 def _years_above(rows: Sequence[Row], places: Sequence[range]) -> list[tuple[Row, int] | None]:
     """The line above each header that tells the year of its table, where several do or a later one does."""
     dated: list[tuple[Row, int] | None] = []
+    titles = {without_year(text_of_line(row)) for row in rows[: places[0].start]} - {None}
     for place, above in zip(places, [None, *places], strict=False):
         floor = above.stop if above else 0
         dated.append(None)
@@ -293,7 +311,9 @@ def _years_above(rows: Sequence[Row], places: Sequence[range]) -> list[tuple[Row
             if not text_of_line(row):
                 break
             year, planned = year_of_line(row)
-            year = year_of_page(row) if year is None and above else year
+            if year is None and above:
+                titled = without_year(text_of_line(row)) in titles
+                year = year_in(text_of_line(row))[0] if titled else year_of_page(row)
             if year is not None and not planned:
                 dated[-1] = row, year
                 break

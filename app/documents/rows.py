@@ -253,7 +253,7 @@ class Rows:
     def _headings(self) -> list[str]:
         """The headings that the row stands under, from the outermost."""
         cells = [one_line(self.above.get(place, "")) for place in self.sections]
-        rows = [] if self.block.explicit else [text for _, text in self.headings]
+        rows = [] if self.block.explicit else [text for _, text, _ in self.headings]
         return rows + [cell for cell in cells if cell.strip()]
 
     def _numbers(self, row: Row, *, again: bool) -> list[tuple[str, Label | None]] | None:

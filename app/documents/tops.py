@@ -56,7 +56,7 @@ class Top:
         if len(texts) > 1:
             self.left.append((row, None))
         elif numbered or (HEADING.match(text) and label(text) and year_of_line(row)[0] is None):
-            stand_under(self.headings, one_line(text))
+            stand_under(self.headings, one_line(text), row.line)
             return "heading"
         elif self.subtitle is None and self._is_subtitle(text):
             self.subtitle = text

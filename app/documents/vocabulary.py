@@ -170,6 +170,12 @@ def year_told(cell: str) -> tuple[int | None, bool]:
     return year, planned is not None
 
 
+def without_year(line: str) -> str | None:
+    """What a line says besides the one year that it tells."""
+    year, _, words = _take_year(plain(line[:LONGEST]))
+    return None if year in (None, _SEVERAL) else words
+
+
 def year_in(cell: str) -> tuple[int | None, int | None]:
     """The one year that a header cell tells, with or without its era, whatever its other words are."""
     year, bare, _ = _take_year(plain(cell[:LONGEST]))

@@ -39,6 +39,7 @@ VAGUE = re.compile(
 )
 NUMBERED = re.compile("第.{1,3}[部章節編]|基本(?:目標|方針|施策)")
 BRACKETED = re.compile(r"[(（].*[)）]")
+UNIT = re.compile(r"[(（]単位[^)）]*[)）]")
 LONGEST_LINE = 500
 BARE = re.compile("([0-9]{1,2}|元)(?:年度?)?")
 
@@ -392,7 +393,7 @@ def text_of_line(row: Row) -> str:
     """What stands in a line, if it is one text, and perhaps a unit or the like in brackets."""
     texts = {cell.strip() for cell in row.cells if cell.strip()}
     texts = {text for text in texts if not BRACKETED.fullmatch(text)} or texts
-    text = texts.pop() if len(texts) == 1 else ""
+    text = UNIT.sub("", texts.pop()) if len(texts) == 1 else ""
     return text if len(text) <= LONGEST else ""
 
 
