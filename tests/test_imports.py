@@ -1586,3 +1586,21 @@ def test_what_xml_cannot_write_is_refused(admin: httpx.Client):
         table = text(HEAD, [*ROW[:3], f"a{character}", *ROW[4:]])
         [error] = errors(post(admin, table, plan="new"))
         assert (error["line"], error["column"]) == (3, 4)
+
+
+def test_the_mapping_of_tables_that_differ_leaves_to_their_headers_what_it_cannot_tell(admin: httpx.Client):
+    lines = [
+        ["い計画", "", "", "", ""],
+        ["令和4年度", "", "", "", ""],
+        ["番号", "事業名", "実施内容", "評価", "次年度計画"],
+        ["1", "祭り", "8回", "A", "10回"],
+        ["令和5年度", "", "", "", ""],
+        ["番号", "事業名", "実施内容", "評価", "課題"],
+        ["1", "祭り", "9回", "B", "人手"],
+    ]
+    table = "\n".join(map("\t".join, lines)).encode()
+    told = report(post(admin, table, **NEW))
+    fields = {mapped["field"] for mapped in told["mapping"] if mapped["column"] == 5}
+    assert fields == {"next_plan", "rationale"}
+    again = report(post(admin, table, mapping=json.dumps(told["mapping"]), plan="new"))
+    assert (again["unchanged"]["evaluation"], again["updated"]["evaluation"]) == (2, 0)

@@ -2463,6 +2463,12 @@ def test_words_that_rate_stay_ratings(cells: tuple[str, ...]) -> None:
     assert [row[3] for row in brief(found)] == [*cells]
 
 
+def test_long_words_that_rate_beside_what_was_done_stay_ratings() -> None:
+    words = ("計画どおり順調に進んでいる", "概ね計画どおりである", "計画よりもやや遅れている")
+    rows = "\n".join(f"{n},事業{n},{n}回,{word}" for n, word in enumerate(words, 1))
+    assert [row[3] for row in brief(table(f"い計画 R6\n番号,施策,実施内容,進捗状況\n{rows}"))] == [*words]
+
+
 def test_marks_that_stand_beside_each_other_are_no_legend() -> None:
     found = table(f"い計画 R6進捗\n{HEADED},,,\n,A,B,C")
     assert found.legend == {}

@@ -251,10 +251,12 @@ class Columns:
             marks = set(cells)
             departments = [mark for mark in marks if DEPARTMENT.fullmatch(mark)]
             sentences = list(filter(_is_sentence, cells))
+            written = 2 * len(sentences) > len(cells)
+            written = written or (_all_differ(cells) and not block.of("implementation"))
             given = [cell for cell in cells if code_of(cell) is not None]
             if 2 * len(departments) > len(marks):
                 self._ask(column, ("department", "rating"), block.header[-1])
-            elif (2 * len(sentences) > len(cells) or _all_differ(cells)) and not _surely_rates(column):
+            elif written and not _surely_rates(column):
                 self._ask(column, ("implementation", "rating"), block.header[-1])
             elif 2 * sum(map(is_rate, given)) > len(given) and not _surely_rates(column):
                 self._ask(column, ("rating", "extra"), block.header[-1])

@@ -7,6 +7,7 @@ known, numbers become codes (`codes`), and rows become measures and evaluations 
 Where a rule is not sure it does not guess: it says what it found, and how to tell.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -20,8 +21,8 @@ from app.documents.reading import LOST_BREAKS, Row, Sheet
 from app.documents.rows import Rows
 from app.documents.tables import UNKEEPABLE, Asked, Block, Entry, Notes, Recognised
 from app.documents.tops import Top
-from app.documents.vocabulary import header, without_year, year_in
-from app.documents.years import Years, text_of_line, year_of_line, year_of_page
+from app.documents.vocabulary import header
+from app.documents.years import Years, years_above
 from app.kit.text import excerpt
 
 LISTED = "項目、計画、実施内容、評価、理由・課題等、計画内容"
@@ -133,11 +134,8 @@ class _Document:
     def _entries(self, rows: Sequence[Row], first: range, sheet: Sheet) -> list[Entry]:
         self._check_characters(rows)
         places = self.headers.places(rows, first)
-        dated = _years_above(rows, places)
-        lines = {row.line for row, _ in filter(None, dated)}
-        apart = [n for n, row in enumerate(rows) if row.line in lines]
-        rows = [row for n, row in enumerate(rows) if n not in apart]
-        places = [range(*(at - sum(n < at for n in apart) for at in (p.start, p.stop))) for p in places]
+        dated = years_above(rows, places)
+        rows, places = _without([row for row, _ in filter(None, dated)], rows, places)
         self.top.read(rows[: places[0].start], rows[places[0].stop :])
         nexts = [*(place.start for place in places[1:]), len(rows)]
         first_line = dated[0][0] if dated[0] else rows[places[0].start]
@@ -297,27 +295,18 @@ class _Document:
         )
 
 
-MOST_BETWEEN = 3  # lines between that of a year and the header of its table
+def _without(
+    lines: Sequence[Row], rows: Sequence[Row], places: Sequence[range]
+) -> tuple[list[Row], list[range]]:
+    """The other rows, and where the headers are among them."""
+    numbers = {line.line for line in lines}
+    apart = [n for n, row in enumerate(rows) if row.line in numbers]
 
+    def moved(at: int) -> int:
+        return at - bisect_left(apart, at)
 
-def _years_above(rows: Sequence[Row], places: Sequence[range]) -> list[tuple[Row, int] | None]:
-    """The line above each header that tells the year of its table, where several do or a later one does."""
-    dated: list[tuple[Row, int] | None] = []
-    titles = {without_year(text_of_line(row)) for row in rows[: places[0].start]} - {None}
-    for place, above in zip(places, [None, *places], strict=False):
-        floor = above.stop if above else 0
-        dated.append(None)
-        for row in reversed(rows[max(floor, place.start - MOST_BETWEEN) : place.start]):
-            if not text_of_line(row):
-                break
-            year, planned = year_of_line(row)
-            if year is None and above:
-                titled = without_year(text_of_line(row)) in titles
-                year = year_in(text_of_line(row))[0] if titled else year_of_page(row)
-            if year is not None and not planned:
-                dated[-1] = row, year
-                break
-    return dated if any(dated[1:]) else [None] * len(dated)
+    left = [row for row in rows if row.line not in numbers]
+    return left, [range(moved(place.start), moved(place.stop)) for place in places]
 
 
 def _in_one_line(sheets: Sequence[Sheet]) -> bool:

@@ -9,8 +9,9 @@ A year without its era (29) is the one near those that are told with theirs.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
+from itertools import pairwise
 
 from app import fiscal_years
 from app.documents.numbering import label
@@ -23,6 +24,7 @@ from app.documents.vocabulary import (
     header,
     is_value,
     plain,
+    without_year,
     year_alone,
     year_in,
     year_told,
@@ -372,6 +374,30 @@ class Years:
         return [] if year is None else [year]
 
 
+MOST_BETWEEN = 3  # lines between that of a year and the header of its table
+
+
+def years_above(rows: Sequence[Row], places: Sequence[range]) -> list[tuple[Row, int] | None]:
+    """The line above each header that tells the year of its table, where one below the first does."""
+    titles = {without_year(text_of_line(row)) for row in rows[: places[0].start]} - {None}
+    dated = [_dated(rows[: places[0].start], None)]
+    dated += [_dated(rows[above.stop : place.start], titles) for above, place in pairwise(places)]
+    return dated if any(dated[1:]) else [None] * len(dated)
+
+
+def _dated(rows: Sequence[Row], titles: Collection[str | None] | None) -> tuple[Row, int] | None:
+    """The last of these lines that tells a year; between two tables it may be the title of the second."""
+    for row in reversed(rows[-MOST_BETWEEN:]):
+        if not (text := text_of_line(row)):
+            break
+        year, planned = year_of_line(row)
+        if year is None and titles is not None:
+            year = year_in(text)[0] if without_year(text) in titles else _year_of_page(row)
+        if year is not None and not planned:
+            return row, year
+    return None
+
+
 def year_of_line(row: Row) -> tuple[int | None, bool]:
     """The year that a line tells, if it says little else, and whether it is that of what is planned.
 
@@ -382,7 +408,7 @@ def year_of_line(row: Row) -> tuple[int | None, bool]:
     return year_told(found.rest if found and found.rest else text)
 
 
-def year_of_page(row: Row) -> int | None:
+def _year_of_page(row: Row) -> int | None:
     """The year that a line reports on which has no number, as the title of a page has none."""
     text = text_of_line(row)
     reported = set() if label(text) or NUMBERED.search(text) or PLANNED.search(text) else {*years_of(text)[0]}
