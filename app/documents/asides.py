@@ -25,6 +25,7 @@ TOTAL_OF = re.compile(r".{1,20}[合小総]計")  # 効果額合計, where little
 TOTAL_OF_FIGURES = re.compile(
     r"(?:施策|政策|事業|分野|[部課節章])計|(?P<of>.{1,20}?)[小合]?計|全\s*体|総\s*数"
 )
+ENDS = ("計", "体", "数")  # a quick look, for the many rows that are none
 NOTE = re.compile(
     r"[※＊*]|[（(〔\[【]?(注意?|備考|出典|資料|凡例)\d*([）)〕\]】\s:：.．、\d]|$)|[（(〔\[【]注"
     r"|[（(]?以\s*上[）)]?。?$"
@@ -33,9 +34,8 @@ PAGE = re.compile(
     r"[-‐–—−－―ー]\s*\d+\s*[-‐–—−－―ー]|[pPｐＰ][.．]?\s*\d+|(?:\d+\s*[/／]\s*)?\d+\s*(?:ページ|頁)"
 )
 PAGE_OF = re.compile(r"\d+\s*[/／]\s*\d+")
-COUNTS = re.compile(
-    r"(?:[A-ZＡ-Ｚ◎○△×]\s*[:：]?\s*[0-9０-９]+\s*[件個]?[\s、,]*)+"
-)  # how often each mark was given
+# How often each mark was given.
+COUNTS = re.compile(r"(?:[A-ZＡ-Ｚ◎○△×]\s*[:：]?\s*[0-9０-９]+\s*[件個]?[\s、,]*)+")
 LONGEST_TOTAL, LONGEST_HEADING, SHORT = 40, 200, 20
 MOST_ASIDE = 3  # cells of a line that pages repeat, or that tells the total of something
 TOLD = {
@@ -50,9 +50,8 @@ TOLD = {
 }
 
 Line = tuple[tuple[int, str], ...]
-Headings = list[
-    tuple[str, str, int]
-]  # that the next row stands under: how each is written, its text and its line
+# That the next row stands under: how each is written, its text and its line.
+Headings = list[tuple[str, str, int]]
 
 
 class Asides:
@@ -135,14 +134,12 @@ class Asides:
             return True
         if 1 < len(filled) <= MOST_ASIDE and TOTAL_OF.fullmatch(text):
             return True
-        cells = [row.cell(place).strip() for place in filled]
-        total = next(filter(self._is_total_of_figures, cells), None)
-        others = [cell for cell in cells if cell != total]
-        return (
-            total is not None
-            and bool(others)
-            and all(is_amount(cell) or COUNTS.fullmatch(cell) for cell in others)
-        )
+        likely = [cell for cell in row.cells if cell.rstrip().endswith(ENDS)]
+        total = next((cell for cell in likely if self._is_total_of_figures(cell.strip())), None)
+        if total is None:
+            return False
+        others = [cell for place in filled if (cell := row.cell(place)) != total]
+        return bool(others) and all(is_amount(cell) or COUNTS.fullmatch(cell.strip()) for cell in others)
 
     def _is_total_of_figures(self, cell: str) -> bool:
         found = TOTAL_OF_FIGURES.fullmatch(cell)

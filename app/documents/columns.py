@@ -16,7 +16,7 @@ from typing import Any
 from app.documents import extras, legends
 from app.documents.contents import look_below
 from app.documents.levels import Spans, rated, said_by, spread, year_of
-from app.documents.marks import code_of
+from app.documents.marks import TICKS, code_of
 from app.documents.reading import Row
 from app.documents.tables import (
     LONGEST,
@@ -53,7 +53,6 @@ LOOKED_AT = 30  # rows below a header
 OURS = "extra."  # before the names of further columns in our own exports, so that none is taken for another
 SHARED = ("path", "section", "extra", "ignore", "nothing")  # fields that several columns may be
 DEPARTMENT = re.compile(r".+(課|室|係|部|局|センター|委員会|保育所|図書館|公民館)$")
-TICKS = "○〇◯●✓✔☑レ"
 # What columns are called in which ratings are ticked.
 RATES = re.compile("達成|順調|遅|完了|着手|実施|概ね|できた|なかった|[◎○△×]|^[SA-E](?![A-Za-z])")
 SURE_RATINGS = ("評価", "評価結果", "評定", "判定", "ランク")
@@ -189,7 +188,7 @@ class Columns:
         if not its or its[-1].field not in ("rating", "extra", "nothing", "ignore"):
             return {}
         ratings = [column for column in columns if column.field == "rating" and column not in its]
-        rated = {code for column in ratings for cell in _below(column, rows) if (code := code_of(cell))}
+        rated = {code for column in ratings for cell in column.below(rows) if (code := code_of(cell))}
         cells = [[below.cell(column.place) for below in rows] for column in its]
         found: dict[str, str] = {}
         if ratings and len(its) == 2:
@@ -199,7 +198,7 @@ class Columns:
         if not found:
             return {}
         for column in its:
-            column.field, column.told = "ignore", True
+            column.field = "ignore"
             self.notes.warn(
                 "この列は表の横の凡例として読みました。施策の内容ではないので、列としては残していません。",
                 "This column was read as a legend beside the table; it says nothing of the measures and was not kept.",
@@ -288,10 +287,10 @@ class Columns:
         ticked = [
             column
             for column in block.of("rating", "extra")
-            if not column.told and {*_below(column, rows)} <= {*TICKS} and _below(column, rows)
+            if not column.told and (cells := {*column.below(rows)}) and cells <= TICKS
         ]
         rated = [column for column in block.of("rating", "rating_code") if column not in ticked]
-        rated = [column for column in rated if column.told or _below(column, rows) or _surely_rates(column)]
+        rated = [column for column in rated if column.told or column.below(rows) or _surely_rates(column)]
         called = [column for column in ticked if RATES.search(plain(column.name))]
         times = [sum(bool(row.cell(column.place).strip()) for column in ticked) for row in rows]
         if block.explicit or rated or len(called) < 2 or {*times} - {0, 1} or 2 * sum(times) <= len(times):
@@ -441,10 +440,6 @@ class Columns:
                 if column.named:
                     mapped["name"] = column.name
                 self.understood.append(mapped)
-
-
-def _below(column: Column, rows: Iterable[Row]) -> list[str]:
-    return [cell for row in rows if (cell := row.cell(column.place).strip())]
 
 
 def _is_sentence(cell: str) -> bool:

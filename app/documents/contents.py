@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from app.documents.numbering import label
 from app.documents.reading import Row
-from app.documents.tables import LONGEST, MOST_LABELS, Column, folded, one_line
+from app.documents.tables import LONGEST, MOST_LABELS, Column, folded
 from app.documents.vocabulary import OUTER, PRINTED, RUNNING, is_amount, plain, year_alone
 
 GOALS = ("目標", "目標値", "計画値")
@@ -27,17 +27,13 @@ def look_below(columns: list[Column], rows: Sequence[Row]) -> None:
     _doubt_outer(columns, rows)
 
 
-def _below(column: Column, rows: Sequence[Row]) -> list[str]:
-    return [one_line(cell) for row in rows if (cell := row.cell(column.place)).strip()]
-
-
 def _find_sections(columns: list[Column], rows: Sequence[Row]) -> None:
     """Of several titles, as 施策 and 事業 side by side, the last is the measure's; before it, what is numbered makes
     headings, and nothing but numbers are those of measures.
     """
     titles = [column for column in columns if column.field == "title" and not column.told]
     for column in titles[:-1]:
-        cells = _below(column, rows)
+        cells = column.below(rows)
         found = [its for cell in cells if (its := label(cell))]
         if found and len(found) == len(cells):
             column.field = "section" if any(its.rest for its in found) else "path"
@@ -47,7 +43,7 @@ def _doubt_sections(columns: list[Column], rows: Sequence[Row]) -> None:
     """Goals have no year and no amounts. 目標 and 重点項目 behind the title tell of the measure itself."""
     title = max((column.place for column in columns if column.field == "title"), default=len(columns))
     for column in [column for column in columns if column.field == "section" and not column.told]:
-        cells = _below(column, rows)
+        cells = column.below(rows)
         marked = cells and all(is_amount(cell) and not cell.isalpha() and not label(cell) for cell in cells)
         behind = column.place > title and OF_MEASURES.fullmatch(plain(column.name))
         if column.dated is not None or marked or behind:
@@ -59,7 +55,7 @@ def _doubt_titles(columns: list[Column], rows: Sequence[Row]) -> None:
     titles = [column for column in columns if column.field == "title"]
     others = any("title" in column.choices for column in columns)
     for column in [] if any(title.told for title in titles) else titles:
-        cells = _below(column, rows)
+        cells = column.below(rows)
         figures = sum(cell.lstrip()[:1].isdecimal() and not label(cell) for cell in cells)
         if plain(column.name) == PRINTED["title"] and (others or 2 * figures > len(cells)):
             column.field, column.choices = "nothing", ("title", "extra")
@@ -69,7 +65,7 @@ def _doubt_outer(columns: list[Column], rows: Sequence[Row]) -> None:
     """A column before the title, without a known name, that holds nothing but numbers with words may make headings."""
     title = next((column.place for column in columns if column.field == "title"), 0)
     for column in columns[:title]:
-        cells = _below(column, rows)
+        cells = column.below(rows)
         if column.told or column.dated is not None or not cells or not all(map(_is_numbered, cells)):
             continue
         if column.field == "extra":
@@ -81,7 +77,7 @@ def _doubt_outer(columns: list[Column], rows: Sequence[Row]) -> None:
 def _doubt_results(columns: list[Column], rows: Sequence[Row]) -> None:
     """実績 beside 目標 is a figure, where it holds nothing but figures."""
     for beside, column in pairwise(columns):
-        cells = _below(column, rows)
+        cells = column.below(rows)
         of_year = column.dated is not None and column.dated == beside.dated
         free = column.field == "implementation" and not column.told and of_year
         if free and plain(beside.name) in GOALS and cells and all(map(is_amount, cells)):
@@ -101,7 +97,7 @@ def _find_labels(columns: list[Column], rows: Sequence[Row]) -> None:
     labels = sum(column.field == "path" for column in columns)
     for column in columns[:title]:
         if column.field == "nothing" and not column.name and labels < MOST_LABELS:
-            found = [label(cell) for cell in _below(column, rows)]
+            found = [label(cell) for cell in column.below(rows)]
             if found and all(each and not each.rest for each in found):
                 column.field = "path"
                 labels += 1
@@ -149,7 +145,7 @@ def _find_work(columns: list[Column], rows: Sequence[Row]) -> None:
         return
 
     def holds_sentences(column: Column) -> bool:
-        cells = _below(column, rows)
+        cells = column.below(rows)
         return 2 * sum(len(cell) > LONGEST["rating"] or cell.endswith("。") for cell in cells) > len(cells)
 
     written = list(filter(holds_sentences, ratings))

@@ -240,9 +240,8 @@ class _Import:
             told = {**row, "document_id": self.document, "source_line": row["line"]}
             del told["plan"], told["line"]
             code = told.pop("code")
-            told["measure_id"] = self.ids.get(
-                self.codes.get(code, code)
-            )  # one that was refused may have none
+            # One that was refused may have none.
+            told["measure_id"] = self.ids.get(self.codes.get(code, code))
             if (rating := told.get("rating")) in self.stopped:
                 told["rating"] = None
             elif rating in self.spelled:
@@ -251,9 +250,8 @@ class _Import:
         self._print_ratings(evaluations)
         self._refuse_contradictions(evaluations)
         if self.ready and not self.bare:
-            self._keep_blank(evaluations)
-        if self.ready and not self.bare and self.head["kind"] == "table":
-            self._keep_extra(evaluations)
+            keep = self._keep_extra if self.head["kind"] == "table" else self._keep_blank
+            keep(evaluations)
         return evaluations
 
     def _print_ratings(self, evaluations: list[dict[str, Any]]) -> None:

@@ -171,17 +171,12 @@ class IntoPlan:
 
     def _refuse_unfit(self, codes: Iterable[str]) -> None:
         places = self.part["ratings"]
-        unfit = [code for code in codes if code in places and not plans.fits(code)]
+        unfit = {code: plans.cannot_join([code]) for code in codes if code in places and not plans.fits(code)}
         if unfit:
+            column = column_of(self.head, "rating")
             raise Refused(
-                Unclear(
-                    text=code,
-                    column=column_of(self.head, "rating"),
-                    ja=(says := plans.cannot_join([code])).ja,
-                    en=says.en,
-                    **places[code],
-                )
-                for code in unfit
+                Unclear(text=code, column=column, ja=says.ja, en=says.en, **places[code])
+                for code, says in unfit.items()
             )
 
     def rate(self) -> None:

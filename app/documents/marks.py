@@ -20,6 +20,7 @@ PRINTED = (
 )
 UNRATED = {fold(mark) for mark in PRINTED}
 # These say that a measure is not carried out, or no more, unless a legend or the plan's scale has them as ratings.
+TICKS = {*"○〇◯●✓✔☑レ"}  # in a column that asks whether
 STOPPED = {"休止", "廃止", "中止", "完了", "終了"}
 SYMBOLS = "◎○〇◯●△▲▽▼×✕☓✖☆★◇◆□■"
 # What is one mark to whoever reads it, in one width and one shape: Ａ and A, 〇 and ○, ✕ and ×.

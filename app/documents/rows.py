@@ -12,13 +12,14 @@ from collections.abc import Container
 
 from app.documents import others
 from app.documents.asides import Asides, Headings, Line
+from app.documents.marks import TICKS
 from app.documents.numbering import Label, label, no_number
 from app.documents.reading import ERROR, Row
 from app.documents.tables import LONGEST, Block, Entry, Notes, folded, one_line
 
 DITTO = {"〃", "々", "仝", "同上", "”", "″", '"'}
 AGAIN = re.compile(r"[（(〔\[【<＜]?\s*再\s*掲")
-MARKED = re.compile("[○〇◯●✓✔レ]|有|1|１")  # under a header that says 再掲
+MARKED = {*TICKS, "有", "1", "１"}  # under a header that says 再掲
 AGAIN_AT_NUMBER = re.compile(
     r"[※＊*]?\s?(?:[（(〔\[【<＜]\s{0,3}[※＊*]?再(?:\s{0,3}掲)?\s{0,3}[）)〕\]】>＞]|再\s{0,3}掲)\s{0,3}[:：]?"
 )
@@ -148,7 +149,7 @@ class Rows:
         )
 
     def _says_again(self, row: Row, filled: list[int]) -> bool:
-        if any(MARKED.fullmatch(row.cell(place).strip()) for place in self.marked_again):
+        if any(row.cell(place).strip() in MARKED for place in self.marked_again):
             return True
         return any("再" in cell for cell in row.cells) and (
             any(AGAIN.search(row.cell(place)) for place in self.leading)

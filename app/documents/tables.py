@@ -6,7 +6,7 @@ A row that tells of a measure is an *entry*; whatever else a row is, and all tha
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, NotRequired, TypedDict
@@ -144,6 +144,10 @@ class Column:
     def ahead(self) -> bool:
         """Whether its header names the year after the one reported on, as that of a plan does."""
         return self.field == "next_plan" and not self.year_told
+
+    def below(self, rows: Iterable[Row]) -> list[str]:
+        """What stands in it, where something does."""
+        return [one_line(cell).strip() for row in rows if (cell := row.cell(self.place)).strip()]
 
     def keep(self) -> None:
         """It has no field of its own and stays under its printed name."""

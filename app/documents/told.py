@@ -57,9 +57,8 @@ def _mapping(given: Any) -> Any:
             told = {name: value for name, value in each.items() if name not in ("column", "header")}
             of_column = listed.setdefault(str(each["column"]), {**told, "headers": []})
             if of_column.get("field") != told.get("field"):
-                several.add(
-                    str(each["column"])
-                )  # tables of a document differ: their headers tell which is which
+                # Tables of a document differ: their headers tell which is which.
+                several.add(str(each["column"]))
             if of_column.get("fiscal_year") != told.get("fiscal_year"):
                 of_column.pop("fiscal_year", None)  # sheets of several years tell theirs
             of_column["headers"] += [each["header"]] if isinstance(each.get("header"), str) else []

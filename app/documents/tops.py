@@ -10,9 +10,8 @@ from app.documents.numbering import label, style
 from app.documents.reading import Row
 from app.documents.tables import LONGEST, Notes, one_line
 from app.documents.vocabulary import year_alone, years_of
-from app.documents.years import Years, year_of_line
+from app.documents.years import BRACKETED, Years, year_of_line
 
-SUBTITLE = re.compile(r"[(（].*[)）]")
 OF_MEETING = re.compile(  # 資料１, 令和6年度第1回推進委員会資料
     r".{0,40}(?:資料|別紙|別添|様式)\s*(?:第\s*)?[-－0-9０-９①-⑳]*\s*号?|.{0,40}第\s*[0-9０-９]+\s*回.{0,40}会議?"
 )
@@ -72,11 +71,11 @@ class Top:
 
     def _is_subtitle(self, text: str) -> bool:
         below_title = self.title not in (None, text)
-        return bool(SUBTITLE.fullmatch(text) or (below_title and years_of(text)[0]))
+        return bool(BRACKETED.fullmatch(text) or (below_title and years_of(text)[0]))
 
     def _is_title(self, text: str) -> bool:
         return not (
-            SUBTITLE.fullmatch(text) or OF_MEETING.fullmatch(text) or year_alone(text) or NOTE.match(text)
+            BRACKETED.fullmatch(text) or OF_MEETING.fullmatch(text) or year_alone(text) or NOTE.match(text)
         )
 
     def _check_length(self, text: str, row: Row, column: int) -> None:
@@ -99,7 +98,7 @@ class Top:
 
 def _headings(rows: Sequence[Row], below: Sequence[Row]) -> list[Row]:
     """The numbered lines directly above a header, where the table has a heading that is written like one of them."""
-    above = list(takewhile(_numbered, reversed([row for row in rows if not SUBTITLE.fullmatch(_text(row))])))
+    above = list(takewhile(_numbered, reversed([row for row in rows if not BRACKETED.fullmatch(_text(row))])))
     written = {style(_text(row)) for row in above}
     beside = (place for place, row in enumerate(below) if _numbered(row) and style(_text(row)) in written)
     return (

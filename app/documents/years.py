@@ -3,7 +3,8 @@
 Headers tell a year (H29実施内容), or the cell above them does; a column without one has that of the next on its left,
 if each year has one of its kind, and is asked about otherwise. The plan for the next year belongs to the year before.
 Where no header tells a year, a column may tell that of each row, or the lines above the table tell it for all, or the
-name of its sheet, or whoever sends the document; where they differ, it is asked. The year of 基準値 is none of these.
+name of its sheet, or whoever sends the document; where they differ, it is asked. Of several tables one below the
+other, a line above each may tell its own. The year of 基準値 is none of these.
 A year without its era (29) is the one near those that are told with theirs.
 """
 

@@ -174,9 +174,8 @@ class PlainObject:
         }
 
 
-CONTROLS = (
-    r"\u0000-\u001f\u007f-\u009f\ufffe\uffff"  # the last are no characters, and XML has no way to write them
-)
+# The last two are no characters, and XML has no way to write them.
+CONTROLS = r"\u0000-\u001f\u007f-\u009f\ufffe\uffff"
 CONTROLS_IN_PROSE = CONTROLS.replace(r"\u001f", r"\u0008\u000b-\u001f")  # tab and newline are text
 ONE_LINE, MANY_LINES = Characters(CONTROLS), Characters(CONTROLS_IN_PROSE)
 SOME_LINE, SOME_LINES = Characters(CONTROLS, blank=False), Characters(CONTROLS_IN_PROSE, blank=False)
